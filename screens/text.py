@@ -2,8 +2,8 @@
 
 The library hands control sequences of such text to the terminal (a log line could set the window title or write the
 operator's clipboard), reads `[/x]` in a bare `str` as markup and stops, and counts cells wrongly for some characters,
-which breaks columns. Everything therefore becomes `Safe` first: one line of printable characters whose width in cells is known. Our
-widgets accept nothing else; `content()` makes what the library's own widgets take.
+which breaks columns. Everything therefore becomes `Safe` first: one line of printable characters whose width in cells
+is known. Our widgets accept nothing else; `content()` makes what the library's own widgets take.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Safe(str):
 
     Making one cleans whatever is given (`bytes` are read as UTF-8, None is empty), so there is no instance that is not
     clean. Escape sequences vanish whole; what is left of them, control characters and line ends become visible marks;
-    bidirectional and zero-width characters become one `�` per run, so that names which differ only by them look different.
+    bidirectional and zero-width characters become one `�` per run, so names that differ only by them look different.
     """
 
     __slots__ = ()
@@ -164,7 +164,7 @@ def join(parts: Iterable[str], between: str = "") -> Safe:
 
 
 def paragraphs(raw: object, limit: int = LIMIT, lines: int = 500) -> tuple[Safe, ...]:
-    """A text of several lines as safe lines, at most `lines` of `limit` characters (one more says how many are left)."""
+    """A text of several lines as safe lines, at most `lines` of them (one more says what is left)."""
     if isinstance(raw, (bytes, bytearray)):
         raw = bytes(raw[: limit * lines * 4]).decode("utf-8", "replace")
     text = "" if raw is None else str(raw)[: limit * lines]

@@ -12,13 +12,12 @@ from rich.cells import cell_len
 
 from screens.text import LIMIT, Safe, clip, content, fit, join, paragraphs, width, wrap
 
+CONTROLS = "\x1b\x9b\x9d\x90\x07\x9c[]P;?0m\\\t\r\n\x7f\x00"
 BIDI = "\u200e\u200f\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 NASTY = st.text(
     st.one_of(
         st.characters(),
-        st.sampled_from(
-            "\x1b\x9b\x9d\x90\x07\x9c[]P;?0m\\\t\r\n\x7f\x00" + BIDI + "\u200b\u200d\ufe0f\ufeff\u0301漢🙂"
-        ),
+        st.sampled_from(CONTROLS + BIDI + "\u200b\u200d\ufe0f\ufeff\u0301漢🙂"),
     ),
     max_size=80,
 )
