@@ -1,0 +1,51 @@
+"""Every table, one module per area. A table model is never built from what a user typed: validate first, then copy."""
+
+from data.models.access import (
+    ApplicationGrant,
+    AuthToken,
+    BusinessGrant,
+    HostGrant,
+    LoginSession,
+    ModuleGrant,
+    Role,
+    User,
+    UserRole,
+)
+from data.models.cmdb import AppInstance, Application, ApplicationRequirement, Production, ResponsePerson
+from data.models.columns import UtcDateTime, utc_now
+from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, RunTarget, Setting
+from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
+from data.models.services import ServiceConf
+
+__all__ = [
+    "AppInstance",
+    "Application",
+    "ApplicationGrant",
+    "ApplicationRequirement",
+    "Audit",
+    "AuditHead",
+    "AuditStep",
+    "AuthToken",
+    "BusinessGrant",
+    "Change",
+    "Credential",
+    "Environment",
+    "Host",
+    "HostGrant",
+    "HostObservation",
+    "HostTag",
+    "Lease",
+    "LoginSession",
+    "ModuleGrant",
+    "Production",
+    "ResponsePerson",
+    "Role",
+    "Run",
+    "RunTarget",
+    "ServiceConf",
+    "Setting",
+    "User",
+    "UserRole",
+    "UtcDateTime",
+    "utc_now",
+]

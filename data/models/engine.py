@@ -1,0 +1,167 @@
+"""What the engine keeps of every change: runs, leases, the audit chain, the outbox of the change feed, settings."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from data.models.columns import BIG_ID, JSON_TYPE, UtcDateTime, utc_now
+
+
+class Run(SQLModel, table=True):
+    """One execution, committed before its first effect. `id` is a UUIDv7 string, `holder` {host, boot_id, pid, start}.
+
+    `state` is running, finished, partial, failed, unknown or refused. A running row whose holder is dead is unknown.
+    """
+
+    __tablename__ = "run"
+    __table_args__ = (
+        Index("ix_run_state_heartbeat_at", "state", "heartbeat_at"),
+        Index("ix_run_operation_started_at", "operation", "started_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    operation: str
+    actor: str
+    actor_id: int | None = None
+    source: str = ""
+    input: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    plan: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    plan_digest: str | None = None
+    state: str = "running"
+    lease_token: int | None = Field(default=None, sa_type=BIG_ID)
+    holder: dict[str, Any] = Field(default_factory=dict, sa_type=JSON_TYPE)
+    started_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    heartbeat_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    reason: str | None = None
+    incident_id: str | None = None
+    error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
+    answer: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+
+
+class RunTarget(SQLModel, table=True):
+    """One object of a run. `state` is waiting, in_flight, done, failed, unknown or skipped."""
+
+    __tablename__ = "run_target"
+    __table_args__ = (UniqueConstraint("run_id", "position"), Index("ix_run_target_object", "kind", "object_id"))
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG_ID)
+    run_id: str = Field(foreign_key="run.id", ondelete="CASCADE")
+    position: int
+    kind: str
+    object_id: str | None = None
+    name: str
+    host: str | None = None
+    state: str = "waiting"
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    before: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    after: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
+
+
+class Lease(SQLModel, table=True):
+    """Who acts on a resource now. A row stays after release, so that `token`, the fence, only ever grows."""
+
+    __tablename__ = "lease"
+
+    resource: str = Field(primary_key=True)
+    holder: str
+    actor: str
+    token: int = Field(sa_type=BIG_ID)
+    purpose: str = ""
+    acquired_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    heartbeat_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+    released: bool = False
+
+
+class Audit(SQLModel, table=True):
+    """One line of the journal: append-only, `seq` without gaps, `mac` chained through its step."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index("ix_audit_kind_seq", "kind", "seq"),
+        Index("ix_audit_target", "target_kind", "target_id", "seq"),
+        Index("ix_audit_actor_seq", "actor", "seq"),
+        Index("ix_audit_step", "step", "position"),
+        Index("ix_audit_run_id", "run_id"),
+    )
+
+    seq: int = Field(primary_key=True, sa_type=BIG_ID, sa_column_kwargs={"autoincrement": False})
+    step: int = Field(sa_type=BIG_ID)
+    position: int
+    at: datetime = Field(sa_type=UtcDateTime)
+    kind: str
+    operation: str
+    actor: str
+    actor_id: int | None = None
+    source: str = ""
+    target_kind: str | None = None
+    target_id: str | None = None
+    target_name: str | None = None
+    environment: str | None = None
+    result: str
+    error_code: str | None = None
+    reason: str | None = None
+    detail: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    before: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    after: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    run_id: str | None = None
+    plan_digest: str | None = None
+    incident_id: str | None = None
+    mac: str
+
+
+class AuditStep(SQLModel, table=True):
+    """One link of the chain: the lines `first_seq`..`last_seq` written in one transaction."""
+
+    __tablename__ = "audit_step"
+
+    step: int = Field(primary_key=True, sa_type=BIG_ID, sa_column_kwargs={"autoincrement": False})
+    at: datetime = Field(sa_type=UtcDateTime)
+    first_seq: int = Field(sa_type=BIG_ID)
+    last_seq: int = Field(sa_type=BIG_ID)
+    count: int
+    prev_mac: str
+    mac: str
+
+
+class AuditHead(SQLModel, table=True):
+    """The end of the chain: the one row (`id` 1) a record transaction locks. Seeded with step 0 and an empty mac."""
+
+    __tablename__ = "audit_head"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    step: int = Field(default=0, sa_type=BIG_ID)
+    last_seq: int = Field(default=0, sa_type=BIG_ID)
+    mac: str = ""
+
+
+class Change(SQLModel, table=True):
+    """Outbox of the change feed: written in the transaction that made the change, trimmed after a day."""
+
+    __tablename__ = "change"
+    __table_args__ = (Index("ix_change_at", "at"), {"sqlite_autoincrement": True})
+
+    id: int = Field(default=None, primary_key=True, sa_type=BIG_ID)
+    at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    entity: str
+    key: str
+    verb: str
+    run_id: str | None = None
+
+
+class Setting(SQLModel, table=True):
+    """One setting of the whole installation."""
+
+    __tablename__ = "setting"
+
+    key: str = Field(primary_key=True)
+    value: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    updated_by: str = ""
+    updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

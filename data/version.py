@@ -1,0 +1,10 @@
+"""The schema versions this program knows, oldest first.
+
+A constant, so that opening a current database costs one SELECT and no import of the migration library. A test holds it
+against the migrations themselves.
+"""
+
+from __future__ import annotations
+
+REVISIONS: tuple[str, ...] = ("0001",)
+HEAD = REVISIONS[-1]
