@@ -1,0 +1,8 @@
+"""Every module that declares operations, in the order of the screens; the index is made from exactly these."""
+
+AREAS = (
+    "opsconsole.services.reads",
+    "opsconsole.services.actions",
+    "opsconsole.services.watch",
+    "opsconsole.services.journal",
+)

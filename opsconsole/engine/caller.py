@@ -1,0 +1,47 @@
+"""Who is asking, with everything `decide()` needs to know about him, loaded once per request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """The union of what is granted to the user and to his roles; only true flags are here.
+
+    `objects` maps an object kind (`host`, `app`, `business`) to object id → flags.
+    """
+
+    modules: frozenset[tuple[str, str]] = frozenset()
+    objects: Mapping[str, Mapping[int, frozenset[str]]] = field(default_factory=dict)
+
+    def on(self, kind: str, object_id: int | None) -> frozenset[str]:
+        if object_id is None:
+            return frozenset()
+        return self.objects.get(kind, {}).get(object_id, frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """`via` is screen, call or task; `source` the address he came from; `read_only` a reason or None; `on_behalf` the
+    administrator who used --as."""
+
+    user_id: int
+    username: str
+    roles: frozenset[str] = frozenset()
+    role_ids: frozenset[int] = frozenset()
+    enabled: bool = True
+    rights: Rights = field(default_factory=Rights)
+    via: str = "call"
+    source: str = "local"
+    read_only: str | None = None
+    on_behalf: str | None = None
+    incident_id: str | None = None
+
+    @property
+    def administrator(self) -> bool:
+        return "@admin" in self.roles
+
+    def with_read_only(self, reason: str | None) -> Caller:
+        return replace(self, read_only=reason)

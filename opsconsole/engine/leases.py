@@ -1,0 +1,56 @@
+"""Two operators never act on one thing at once: a row per resource, with holder, fence, age and expiry.
+
+A lease is not a lock: it expires when its holder stops beating, can be seen, and can be taken over with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, select, update
+
+from data.models import Lease
+from opsconsole.engine.errors import LeaseHeld
+
+TTL = timedelta(seconds=30)
+BEAT = 10.0
+
+
+def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, purpose: str, now: datetime) -> int:
+    """Take all of them or none; answers the fence (the highest token). LeaseHeld names the first one that is taken."""
+    fence = 0
+    for resource in sorted(set(resources)):
+        row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one_or_none()
+        if row is None:
+            row = Lease(resource=resource, holder=holder, actor=actor, token=0, expires_at=now + TTL)
+        elif not row.released and row.expires_at > now and row.holder != holder:
+            age = int((now - row.acquired_at).total_seconds())
+            raise LeaseHeld(resource=resource, actor=row.actor, purpose=row.purpose, age=age, holder=row.holder)
+        row.holder, row.actor, row.purpose = holder, actor, purpose
+        row.token += 1
+        row.acquired_at, row.heartbeat_at, row.expires_at, row.released = now, now, now + TTL, False
+        tx.add(row)
+        fence = max(fence, row.token)
+    return fence
+
+
+def beat(tx: Session, holder: str, now: datetime) -> None:
+    """Still here: everything this holder has lives on for another TTL."""
+    tx.execute(
+        update(Lease)
+        .where(col(Lease.holder) == holder, col(Lease.released).is_(False))
+        .values(heartbeat_at=now, expires_at=now + TTL)
+    )
+
+
+def release(tx: Session, holder: str) -> None:
+    tx.execute(update(Lease).where(col(Lease.holder) == holder).values(released=True))
+
+
+def still_mine(tx: Session, holder: str, resources: Iterable[str], now: datetime) -> list[str]:
+    """The resources this holder has lost (stolen or expired): nothing may be done to them any more."""
+    wanted = set(resources)
+    rows = tx.exec(select(Lease).where(col(Lease.resource).in_(wanted))).all()
+    kept = {row.resource for row in rows if row.holder == holder and not row.released and row.expires_at > now}
+    return sorted(wanted - kept)

@@ -1,0 +1,94 @@
+"""settings.toml in the home: small, typed, every wrong line named and the default used instead."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`notes` says what was wrong in the file, one sentence each, with the line where it stands."""
+
+    mode: str = "personal"
+    language: str = "en"
+    read_only: bool = False
+    captive: bool = False
+    default_environment: str = "default"
+    min_uptime: float = 3.0
+    action_timeout: float = 90.0
+    snapshot_timeout: float = 20.0
+    connect_timeout: float = 10.0
+    connect_limit: int = 50
+    deadman_seconds: int = 120
+    budget_prod: int = 200
+    budget_stage: int = 500
+    budget_dev: int = 2000
+    anchors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+_CHOICES = {"mode": ("personal", "team"), "language": ("en", "ru")}
+_RANGES = {
+    "min_uptime": (0.0, 600.0),
+    "action_timeout": (1.0, 3600.0),
+    "snapshot_timeout": (1.0, 600.0),
+    "connect_timeout": (1.0, 120.0),
+    "connect_limit": (1, 500),
+    "deadman_seconds": (10, 3600),
+    "budget_prod": (1, 100_000),
+    "budget_stage": (1, 100_000),
+    "budget_dev": (1, 100_000),
+}
+
+
+def load(path: Path) -> Settings:
+    """Read the file; a missing one is all defaults, a broken one is all defaults and a note."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        return Settings(notes=(f"{path}: cannot be read ({error}); the defaults are used",))
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return Settings(notes=(f"{path}: {error}; the defaults are used",))
+    values: dict[str, Any] = {}
+    notes: list[str] = []
+    for name, value in raw.items():
+        problem = _problem(name, value)
+        if problem is None:
+            values[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            notes.append(f"{path} line {_line_of(text, name)}: {name}: {problem}; the default is used")
+    return Settings(**values, notes=tuple(notes))
+
+
+def _problem(name: str, value: Any) -> str | None:
+    defaults = {f.name: getattr(Settings(), f.name) for f in fields(Settings) if f.name != "notes"}
+    if name not in defaults:
+        return f"no such setting; there are {', '.join(defaults)}"
+    default = defaults[name]
+    if isinstance(default, tuple):
+        good = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        return None if good else "must be a list of strings"
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(default):
+        return f"must be a {type(default).__name__}, not {value!r}"
+    if name in _CHOICES and value not in _CHOICES[name]:
+        return f"must be one of {', '.join(_CHOICES[name])}, not {value!r}"
+    if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:
+        return f"must be from {_RANGES[name][0]} to {_RANGES[name][1]}"
+    return None
+
+
+def _line_of(text: str, name: str) -> int:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if re.match(rf"\s*\[?{re.escape(name)}\b", line):
+            return number
+    return 1

@@ -1,0 +1,156 @@
+"""The long-lived things an operation works with: database, keys, settings, the way to the fleet.
+
+One per process. Opening it reads the settings, opens the database and makes the keys that are missing; nothing is
+connected before somebody asks for a host.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from sqlmodel import Session, select
+
+from data import errors as data_errors
+from data.database import Database
+from data.feed import announce
+from data.models import Role, Run, User, UserRole
+from opsconsole.engine import audit, identity, locations, runs, settings
+from opsconsole.engine.anchors import note_at_home
+from opsconsole.engine.caller import Caller
+from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
+from opsconsole.engine.ladder import Policy
+from opsconsole.engine.users import caller_of, load_caller
+
+if TYPE_CHECKING:
+    from drivers.ssh_types import Prompter
+    from opsconsole.fleet import Fleet
+
+DATABASE_URL = "OPSCONSOLE_DATABASE_URL"
+SWEEP_SECONDS = 10.0
+
+
+class House:
+    """`home` isolates everything the program keeps. `prompter` answers the driver's questions (None: headless)."""
+
+    def __init__(self, home: Path, database: Database, configured: settings.Settings, audit_key: bytes) -> None:
+        self.home = home
+        self.database = database
+        self.settings = configured
+        self.audit_key = audit_key
+        self.prompter: Prompter | None = None
+        self._swept = 0.0
+
+    @classmethod
+    def open(cls, home: Path | None = None, url: str | None = None) -> Self:
+        """Open the house at `home` (default OPSCONSOLE_HOME). Raises a ConsoleError that says what to do."""
+        from data.secrets import audit_key
+
+        place = locations.make_private(home or locations.home())
+        configured = settings.load(place / "settings.toml")
+        try:
+            database = Database.open(url or os.environ.get(DATABASE_URL) or None, home=place)
+            key = audit_key(place)
+        except data_errors.DataError as error:
+            raise translate(error) from error
+        return cls(place, database, configured, key)
+
+    @cached_property
+    def fleet(self) -> Fleet:
+        from opsconsole.fleet import Fleet
+
+        return Fleet(self)
+
+    @property
+    def policy(self) -> Policy:
+        s = self.settings
+        return Policy((("prod", s.budget_prod), ("stage", s.budget_stage), ("dev", s.budget_dev)))
+
+    async def close(self) -> None:
+        if "fleet" in self.__dict__:
+            await self.fleet.close()
+        self.database.close()
+
+    async def caller(self, who: identity.Identity, *, via: str, as_user: str | None = None) -> Caller:
+        """The caller behind an identity. On an empty database he becomes its first user and administrator.
+
+        Raises NotSignedIn for somebody who is not in the database, and for `as_user` by a non-administrator.
+        """
+        real = await self.database.read(lambda tx: load_caller(tx, who.username, via=via, source=who.source))
+        if real is None:
+            if not self.database.read_only:
+                await self.database.write(lambda tx: _first_user(tx, who))
+            real = await self.database.read(lambda tx: load_caller(tx, who.username, via=via, source=who.source))
+        if real is None:
+            admins = await self.database.read(_administrators)
+            ask = ", ".join(admins) or "nobody"
+            raise NotSignedIn(reason=f"{who.username} is not a user of this console; ask an administrator: {ask}")
+        if as_user is not None and as_user != real.username:
+            real = await self._acting_as(real, as_user)
+        if self.database.read_only:
+            return real.with_read_only("the database has another schema version: opsconsole db upgrade")
+        if self.settings.read_only:
+            return real.with_read_only("settings.toml says read_only")
+        return real
+
+    async def _acting_as(self, real: Caller, as_user: str) -> Caller:
+        if not (real.administrator and real.enabled):
+            raise NotSignedIn(reason=f"--as is for administrators; {real.username} is none")
+        other = await self.database.read(
+            lambda tx: load_caller(tx, as_user, via=real.via, source=real.source, on_behalf=real.username)
+        )
+        if other is None:
+            raise NotSignedIn(reason=f"--as: there is no user {as_user}")
+        return other
+
+    async def sweep(self, *, force: bool = False) -> list[str]:
+        """Close the runs of dead processes, at most every ten seconds. Cheap: one indexed look when there are none."""
+        if self.database.read_only or (not force and time.monotonic() - self._swept < SWEEP_SECONDS):
+            return []
+        self._swept = time.monotonic()
+        if not await self.database.read(
+            lambda tx: tx.exec(select(Run.id).where(Run.state == "running").limit(1)).all()
+        ):
+            return []
+
+        def work(tx: Session) -> tuple[list[str], dict[str, object] | None]:
+            swept = runs.sweep(tx, self.audit_key, audit.now())
+            return swept, audit.head_of(tx) if swept else None
+
+        swept, head = await self.database.write(work)
+        if head is not None:
+            note_at_home(self.home, **head)  # type: ignore[arg-type]
+        return swept
+
+
+def _first_user(tx: Session, who: identity.Identity) -> None:
+    """Only on a database without any user, checked inside the writing transaction."""
+    if tx.exec(select(User.id).limit(1)).first() is not None:
+        return
+    user = User(username=who.username)
+    tx.add(user)
+    tx.flush()
+    admin = tx.exec(select(Role).where(Role.name == "@admin")).one()
+    tx.add(UserRole(user_id=user.id, role_id=admin.id))
+    announce(tx, "user", user.id, "created")
+
+
+def _administrators(tx: Session) -> list[str]:
+    users = tx.exec(select(User).where(User.status == "enabled").limit(500)).all()
+    return [user.username for user in users if caller_of(tx, user).administrator][:5]
+
+
+def translate(error: data_errors.DataError) -> ConsoleError:
+    """The console's error for one of the data room's."""
+    from opsconsole.engine.errors import SecretsLocked, StateConflict
+
+    if isinstance(error, data_errors.SchemaMismatch):
+        return SchemaMismatch(found=error.found, wanted=error.expected, remedy=error.remedy)
+    if isinstance(error, data_errors.SecretsLocked):
+        return SecretsLocked()
+    if isinstance(error, data_errors.StaleRecord):
+        return StateConflict(f"{error.message}; {error.remedy}")
+    return DatabaseUnavailable(reason=f"{error.message}; {error.remedy}")
