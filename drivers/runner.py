@@ -101,7 +101,7 @@ def quote_argv(argv: Iterable[str]) -> str:
 
 def become_root(command: str) -> str:
     """A command line that runs the simple command `command` as root, asking sudo only where we are not root."""
-    return f'if [ "$(id -u)" = 0 ]; then exec {command}; else exec sudo -n -- {command}; fi'
+    return f'LC_ALL=C; export LC_ALL; if [ "$(id -u)" = 0 ]; then exec {command}; else exec sudo -n -- {command}; fi'
 
 
 def check_sudo(host: str, command: str, done: Completed) -> None:
