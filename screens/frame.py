@@ -1,0 +1,147 @@
+"""What every screen and dialog has in common: the app as they see it, sizes, and a sentence when too small."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ClassVar, Final, Generic, TypeVar, cast
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.screen import ModalScreen, Screen
+from textual.widget import Widget
+
+from opsconsole.client import Client, Json, OperationFailed
+from screens.text import Safe, content, join
+from screens.widgets.lines import LogLine
+
+R = TypeVar("R")
+
+SMALLEST: Final = (60, 15)
+WIDTHS: Final = [(0, "-tiny"), (SMALLEST[0], "-narrow"), (100, "-wide"), (160, "-xwide")]
+HEIGHTS: Final = [(0, "-flat"), (SMALLEST[1], "-tall")]
+FLASH_SECONDS: Final = 5.0
+ROLE_PRIORITY: Final = {"bad": 3, "warn": 4, "ok": 5}
+
+
+class Console(App[int]):
+    """The app as its screens use it: the door to the house, one place to say something, and the mode it runs in."""
+
+    client: Client | None = None
+    ascii = False
+    started_read_only = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts: Json = {}
+        self.messages: deque[LogLine] = deque(maxlen=1000)
+
+    @property
+    def read_only(self) -> Safe:
+        """Why nothing may be changed; empty when it may."""
+        if self.started_read_only:
+            return Safe("started with --readonly")
+        return Safe(self.facts.get("read_only"))
+
+    def say(self, text: str, role: str = "") -> None:
+        """Tell the operator something: five seconds at the bottom, and kept for `!`."""
+        safe = Safe(text)
+        priority = ROLE_PRIORITY.get(role, 6)
+        self.messages.append(LogLine(time.time(), Safe(""), Safe(""), priority, safe))
+        for screen in reversed(self.screen_stack):
+            if isinstance(screen, ConsoleScreen):
+                screen.show_flash(safe, role)
+                break
+
+    def say_failure(self, doing: str, error: OperationFailed) -> None:
+        """The same for something the house refused or could not do."""
+        where = f" ({error.field})" if error.field else ""
+        self.say(join([Safe(doing), Safe(f"{error.message}{where}")], ": "), "bad")
+
+
+class TooSmall(Widget):
+    """Covers a screen in a window too small for it."""
+
+    DEFAULT_CSS = """
+    TooSmall { layer: over; display: none; width: 100%; height: 100%; background: $background; }
+    .-tiny > TooSmall, .-flat > TooSmall { display: block; }
+    """
+
+    def render(self) -> Content:
+        size = self.app.size
+        width, height = SMALLEST
+        return content(f"The window is {size.width}x{size.height}; opsconsole needs {width}x{height}. ctrl+q quits.")
+
+
+def too_small(screen: Screen[R]) -> bool:
+    """Whether the operator cannot see this screen, so that nothing may be confirmed on it."""
+    width, height = SMALLEST
+    return screen.app.size.width < width or screen.app.size.height < height
+
+
+class ConsoleScreen(Screen[None]):
+    """A full screen: `q` and `esc` go one step back."""
+
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
+    DEFAULT_CSS = "ConsoleScreen { layers: base over; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "back", "back", id="screen.back", show=False),
+    ]
+
+    @property
+    def console(self) -> Console:
+        return cast(Console, self.app)
+
+    def on_mount(self) -> None:
+        self.mount(TooSmall())
+
+    def show_flash(self, text: Safe, role: str) -> None:
+        """Show a message of the console; screens with a status line do it there."""
+
+    def action_back(self) -> None:
+        """One step back; the root of a mode stays."""
+        if len(self.app.screen_stack) > 1:
+            self.app.pop_screen()
+
+
+class ConsoleModal(ModalScreen[R], Generic[R]):
+    """A dialog; `esc` closes it with nothing done."""
+
+    HORIZONTAL_BREAKPOINTS = WIDTHS
+    VERTICAL_BREAKPOINTS = HEIGHTS
+    DEFAULT_CSS = """
+    ConsoleModal { layers: base over; align: center middle; background: $background 60%; }
+    ConsoleModal:ansi { background: ansi_default; }
+    ConsoleModal > .dialog {
+        width: 90%; max-width: 110; height: auto; max-height: 90%;
+        border: round $primary; padding: 0 1; background: $surface;
+    }
+    ConsoleModal > .dialog.-prod { border: heavy $error; }
+    .-narrow.ConsoleModal > .dialog { width: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "cancel", id="dialog.cancel"),
+    ]
+
+    @property
+    def console(self) -> Console:
+        return cast(Console, self.app)
+
+    def on_mount(self) -> None:
+        self.mount(TooSmall())
+
+    def action_cancel(self) -> None:
+        self.dismiss(None)
+
+
+@contextmanager
+def reported(console: Console, doing: str) -> Iterator[None]:
+    """Work for the operator: what the house refuses becomes a message, not a crash."""
+    try:
+        yield
+    except OperationFailed as error:
+        console.say_failure(doing, error)

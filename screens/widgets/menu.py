@@ -1,0 +1,105 @@
+"""A short list to choose from. What cannot be chosen now is greyed and says why, so that keys stay where they were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.containers import Vertical
+
+from screens.frame import ConsoleModal
+from screens.text import Safe, content
+from screens.widgets.line import Line
+from screens.widgets.query import Subject
+from screens.widgets.rows import Cell, Column, Rows, Spec
+from screens.widgets.table import VirtualTable
+
+NOTHING = Safe("")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One choice; `key` chooses it directly. A choice that is not allowed says `because`."""
+
+    id: str
+    key: str
+    title: Safe
+    allowed: bool = True
+    because: Safe = NOTHING
+
+
+def _cell(text: str, entry: Entry, role: str = "") -> Cell:
+    return Cell(Safe(text), role if entry.allowed else "muted")
+
+
+_SPEC: Spec[tuple[int, Entry]] = Spec(
+    columns=(
+        Column(
+            "key", "", lambda item, view: _cell(item[1].key, item[1], "accent"), lambda item: item[1].key, minimum=1
+        ),
+        Column("title", "", lambda item, view: _cell(item[1].title, item[1]), lambda item: item[1].title, maximum=40),
+        Column(
+            "because",
+            "",
+            lambda item, view: _cell(item[1].because, item[1], "muted"),
+            lambda item: item[1].because,
+            stretch=True,
+            maximum=70,
+        ),
+    ),
+    subject=Subject(words=lambda item: item[1].title.lower()),
+    order=lambda item: item[0],
+    noun="choices",
+)
+
+
+class Menu(ConsoleModal[str]):
+    """Choose with enter or the entry's key; the answer is the entry's id, None after esc."""
+
+    DEFAULT_CSS = """
+    Menu > .dialog { max-width: 76; }
+    Menu VirtualTable { height: auto; max-height: 18; overflow-y: auto; }
+    """
+
+    def __init__(self, title: Safe, entries: Sequence[Entry]) -> None:
+        super().__init__()
+        self._heading = title
+        self._entries = list(entries)
+        rows: Rows[tuple[int, Entry]] = Rows(_SPEC)
+        rows.replace({f"{index}": (index, entry) for index, entry in enumerate(self._entries)})
+        self._rows = rows
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Line(content((self._heading, "bold")))
+            table = VirtualTable(self._rows, ascii=self.console.ascii)
+            table.styles.height = min(len(self._entries) + 1, 18)
+            yield table
+            yield Line(content(("enter choose · esc leave", "dim")), id="because")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        table = self.query_one(VirtualTable)
+        table.move_to("0")
+        table.focus()
+
+    @on(VirtualTable.Opened)
+    def _opened(self, event: VirtualTable.Opened) -> None:
+        event.stop()
+        self._choose(self._entries[int(event.key)])
+
+    def on_key(self, event: events.Key) -> None:
+        """Keys of the entries are known only now, so they cannot be bindings."""
+        for entry in self._entries:
+            if entry.key and event.character == entry.key:
+                event.stop()
+                self._choose(entry)
+                return
+
+    def _choose(self, entry: Entry) -> None:
+        if entry.allowed:
+            self.dismiss(entry.id)
+        else:
+            self.query_one("#because", Line).say(entry.because or Safe("not possible now"), "warn")
