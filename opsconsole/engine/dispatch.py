@@ -44,10 +44,21 @@ def _input_error(operation: Operation, error: ValidationError) -> ConsoleError:
     return InvalidParameter(field=field, reason=first["msg"].removeprefix("Value error, "))
 
 
-async def call(ctx: Context, operation_id: str, data: Any = None, consent: Consent | None = None) -> Any:
-    """Run one operation and answer it. Raises ConsoleError only (anything else is a bug and says so upstream)."""
+async def _resolve(ctx: Context, operation_id: str, data: Any) -> tuple[Operation, Input]:
+    """The declaration and its valid input; one that stands for another is followed, once."""
     operation = find(operation_id)
     given = validate(operation, data)
+    if operation.becomes is None:
+        return operation, given
+    await authorise.coarse(ctx, operation)
+    other_id, other_data = await operation.becomes(ctx, given)
+    other = find(other_id)
+    return other, validate(other, other_data)
+
+
+async def call(ctx: Context, operation_id: str, data: Any = None, consent: Consent | None = None) -> Any:
+    """Run one operation and answer it. Raises ConsoleError only (anything else is a bug and says so upstream)."""
+    operation, given = await _resolve(ctx, operation_id, data)
     try:
         if operation.change is not None:
             await ctx.house.sweep()
@@ -64,8 +75,7 @@ async def call(ctx: Context, operation_id: str, data: Any = None, consent: Conse
 
 async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, Any]:
     """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal."""
-    operation = find(operation_id)
-    given = validate(operation, data)
+    operation, given = await _resolve(ctx, operation_id, data)
     if operation.change is None:
         raise InvalidRequest(reason=f"{operation.id} only reads; there is nothing to plan")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select, update
 
 from data.models import Lease
@@ -21,10 +22,9 @@ def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, p
     """Take all of them or none; answers the fence (the highest token). LeaseHeld names the first one that is taken."""
     fence = 0
     for resource in sorted(set(resources)):
-        row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one_or_none()
-        if row is None:
-            row = Lease(resource=resource, holder=holder, actor=actor, token=0, expires_at=now + TTL)
-        elif not row.released and row.expires_at > now and row.holder != holder:
+        _make_row(tx, resource, now)
+        row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one()
+        if not row.released and row.expires_at > now and row.holder != holder:
             age = int((now - row.acquired_at).total_seconds())
             raise LeaseHeld(resource=resource, actor=row.actor, purpose=row.purpose, age=age, holder=row.holder)
         row.holder, row.actor, row.purpose = holder, actor, purpose
@@ -33,6 +33,26 @@ def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, p
         tx.add(row)
         fence = max(fence, row.token)
     return fence
+
+
+def _make_row(tx: Session, resource: str, now: datetime) -> None:
+    """A released row where there is none yet; two who come at once both go on to wait for its lock."""
+    insert = postgresql.insert if tx.get_bind().dialect.name == "postgresql" else sqlite.insert
+    free = {"resource": resource, "holder": "", "actor": "", "token": 0, "purpose": "", "released": True}
+    moments = {"acquired_at": now, "heartbeat_at": now, "expires_at": now}
+    tx.execute(insert(Lease).values(**free, **moments).on_conflict_do_nothing(index_elements=["resource"]))
+
+
+def steal(tx: Session, resource: str, now: datetime) -> Lease | None:
+    """Take a lease from its holder and leave it free; the higher token tells the holder that it is lost. None when
+    there is nothing to take."""
+    row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one_or_none()
+    if row is None or row.released or row.expires_at <= now:
+        return None
+    row.token += 1
+    row.holder, row.released, row.expires_at = "", True, now
+    tx.add(row)
+    return row
 
 
 def beat(tx: Session, holder: str, now: datetime) -> None:

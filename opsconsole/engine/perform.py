@@ -7,20 +7,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
+from data.errors import DataError
+from data.models import Run
 from drivers.errors import DriverError, TimedOut
 from opsconsole.engine import audit, authorise, ladder, leases, runs
 from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
-from opsconsole.engine.errors import ConsoleError, EmptyList, OutcomeUnknown, PartlyFailed, PlanStale, UnexpectedError
-from opsconsole.engine.plan import Confirmation, Plan
+from opsconsole.engine.errors import (
+    ConsoleError,
+    EmptyList,
+    OutcomeUnknown,
+    PartlyFailed,
+    PlanStale,
+    StateConflict,
+    UnexpectedError,
+)
+from opsconsole.engine.ids import uuid7
+from opsconsole.engine.plan import Confirmation, Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
+from opsconsole.house import translate as translate_data
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +54,7 @@ class _Work:
     change: Change[Any]
     plan: Plan
     consent: Consent
-    run_id: str = ""
+    run_id: str
 
 
 async def plan_change(ctx: Context, operation: Operation, given: Input) -> tuple[Change[Any], Plan, Confirmation]:
@@ -68,15 +83,49 @@ async def perform(ctx: Context, operation: Operation, given: Input, consent: Con
     if consent.plan_digest is not None and consent.plan_digest != plan.digest:
         raise PlanStale(plan_digest=plan.digest)
     ladder.check(plan, wanted, consent.confirm, consent.reason)
-    work = _Work(ctx, operation, change, plan, consent)
-    work.run_id = await ctx.database.write(
-        lambda tx: runs.begin(
-            tx, plan, ctx.caller, given=given.model_dump(mode="json"), reason=consent.reason, now=ctx.now()
-        )
-    )
+    work = _Work(ctx, operation, change, plan, consent, uuid7())
+    outcomes = [Outcome(target, state="skipped", before=dict(target.before)) for target in plan.targets]
+    try:
+        await ctx.database.write(lambda tx: _begin(tx, work, given))
+    except asyncio.CancelledError:
+        await _to_its_end(_abandon(work, outcomes))
+        raise
     async with _beating(work):
-        outcomes = await _execute_all(work)
-    return await _record(work, outcomes)
+        await _execute_all(work, outcomes)
+    return await _to_its_end(_record(work, outcomes))
+
+
+def _begin(tx: Session, work: _Work, given: Input) -> None:
+    ctx, consent = work.ctx, work.consent
+    runs.begin(
+        tx,
+        work.run_id,
+        work.plan,
+        ctx.caller,
+        given=given.model_dump(mode="json", exclude_unset=True),
+        reason=consent.reason,
+        now=ctx.now(),
+    )
+
+
+async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
+    """Finish `work` even when the caller gives up meanwhile; he is told so only after it."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
+
+
+async def _abandon(work: _Work, outcomes: list[Outcome]) -> None:
+    """The caller gave up while the run row was being written: when it was, close it with nothing done."""
+    if await work.ctx.database.read(lambda tx: tx.get(Run, work.run_id)) is not None:
+        await _record(work, outcomes)
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +133,9 @@ async def _beating(work: _Work) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
             await asyncio.sleep(leases.BEAT)
-            await work.ctx.database.write(lambda tx: runs.beat(tx, work.run_id, work.ctx.now()))
+            # A beat that is missed costs the lease at worst, and that is looked at before every target.
+            with contextlib.suppress(DataError):
+                await work.ctx.database.write(lambda tx: runs.beat(tx, work.run_id, work.ctx.now()))
 
     task = asyncio.create_task(beat(), name=f"beat {work.run_id}")
     try:
@@ -95,9 +146,8 @@ async def _beating(work: _Work) -> AsyncIterator[None]:
             await task
 
 
-async def _execute_all(work: _Work) -> list[Outcome]:
+async def _execute_all(work: _Work, outcomes: list[Outcome]) -> None:
     """Every target to its own end. When cancelled, what was in flight is unknown and what had not begun is skipped."""
-    outcomes = [Outcome(target, state="skipped", before=dict(target.before)) for target in work.plan.targets]
     gate = asyncio.Semaphore(type(work.change).concurrency)
 
     async def one(position: int) -> None:
@@ -111,9 +161,9 @@ async def _execute_all(work: _Work) -> list[Outcome]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.shield(_record(work, outcomes, quiet=True))
+        with contextlib.suppress(ConsoleError):
+            await _to_its_end(_record(work, outcomes))
         raise
-    return outcomes
 
 
 async def _execute_one(work: _Work, position: int, outcome: Outcome) -> None:
@@ -123,19 +173,27 @@ async def _execute_one(work: _Work, position: int, outcome: Outcome) -> None:
         outcome.error = UnexpectedError(f"the lease on {lost[0]} was taken over; nothing was done").as_json()
         outcome.state = "failed"
     else:
-        outcome.state = "unknown"
+        outcome.state, outcome.error = "unknown", _interrupted(target).as_json()
         try:
             effect = await work.change.execute(target)
             outcome.after = await work.change.verify(target, effect)
-            outcome.state = "done"
+            outcome.state, outcome.error = "done", None
         except ConsoleError as error:
             outcome.state = "unknown" if isinstance(error, OutcomeUnknown) else "failed"
             outcome.error = error.as_json()
         except DriverError as error:
             outcome.state = "unknown" if isinstance(error, TimedOut) else "failed"
             outcome.error = translate(error).as_json()
+        except Exception as error:
+            outcome.error = UnexpectedError(
+                f"{target.name}: a bug of ours ({type(error).__name__}: {error}); what happened to it is not known"
+            ).as_json()
     await database.write(lambda tx: runs.mark(tx, work.run_id, position, outcome.state, now(), outcome))
     work.ctx.progress({"position": position, **outcome.as_json()})
+
+
+def _interrupted(target: Target) -> OutcomeUnknown:
+    return OutcomeUnknown(reason="it was interrupted", check=f"{target.kind} {target.name}")
 
 
 def _start(tx: Session, work: _Work, position: int) -> list[str]:
@@ -145,23 +203,30 @@ def _start(tx: Session, work: _Work, position: int) -> list[str]:
     return lost
 
 
-async def _record(work: _Work, outcomes: list[Outcome], *, quiet: bool = False) -> Any:
-    """One transaction: the change itself, its result, its audit rows, the end of the run, the leases back."""
+async def _record(work: _Work, outcomes: list[Outcome]) -> Any:
+    """One transaction: the change itself, its result, its audit rows, the end of the run, the leases back. When the
+    change cannot be written, what was done is recorded as failed and the error raised."""
     ctx = work.ctx
     try:
         answer, head = await ctx.database.write(lambda tx: _record_tx(tx, work, outcomes))
-    except ConsoleError as error:
-        failure = error
+    except (ConsoleError, DataError, IntegrityError) as error:
+        failure = _as_console_error(error)
         for outcome in outcomes:
             if outcome.state == "done":
                 outcome.state, outcome.error = "failed", failure.as_json()
         _, head = await ctx.database.write(lambda tx: _record_tx(tx, work, outcomes, failure))
         _anchor(ctx, head)
-        raise
+        raise failure from error
     _anchor(ctx, head)
-    if quiet:
-        return None
     return _answer(work, outcomes, answer)
+
+
+def _as_console_error(error: ConsoleError | DataError | IntegrityError) -> ConsoleError:
+    if isinstance(error, ConsoleError):
+        return error
+    if isinstance(error, DataError):
+        return translate_data(error)
+    return StateConflict("somebody else wrote the same thing in the meantime; look at it again and repeat")
 
 
 def _anchor(ctx: Context, head: dict[str, Any] | None) -> None:
@@ -175,9 +240,12 @@ def _record_tx(
     now = work.ctx.now()
     done = [outcome for outcome in outcomes if outcome.state == "done"]
     answer = work.change.record(tx, outcomes) if done and failure is None else None
-    head = audit.append(tx, work.ctx.house.audit_key, [_entry(work, outcome) for outcome in outcomes], at=now)
+    entries = [_entry(work, outcome) for outcome in outcomes]
+    if done and failure is None:
+        entries += [_completed(work, entry) for entry in work.change.audit_entries(outcomes)]
+    head = audit.append(tx, work.ctx.house.audit_key, entries, at=now)
     for position, outcome in enumerate(outcomes):
-        if failure is not None or outcome.state == "skipped":
+        if failure is not None or outcome.state in {"skipped", "unknown"}:
             runs.mark(tx, work.run_id, position, outcome.state, now, outcome)
     runs.finish(tx, work.run_id, state_of(outcomes), now, answer=answer, error=failure.as_json() if failure else None)
     return answer, {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None
@@ -198,9 +266,12 @@ def _entry(work: _Work, outcome: Outcome) -> audit.Entry:
     detail: dict[str, Any] = {"host": target.host, "via": caller.via}
     if caller.on_behalf:
         detail["on_behalf"] = caller.on_behalf
+    if work.change.op_type:
+        detail["op_type"] = work.change.op_type
     if outcome.error:
         detail["error"] = outcome.error["message"]
     return audit.Entry(
+        kind=work.change.audit_kind if outcome.state == "done" else "operation",
         operation=work.operation.id,
         actor=caller.username,
         actor_id=caller.user_id,
@@ -215,6 +286,19 @@ def _entry(work: _Work, outcome: Outcome) -> audit.Entry:
         detail=detail,
         before=outcome.before if outcome.before is not None else dict(target.before),
         after=outcome.after,
+        run_id=work.run_id,
+        plan_digest=work.plan.digest,
+        incident_id=caller.incident_id,
+    )
+
+
+def _completed(work: _Work, entry: audit.Entry) -> audit.Entry:
+    caller = work.ctx.caller
+    return replace(
+        entry,
+        actor_id=caller.user_id,
+        source=caller.source,
+        reason=work.consent.reason,
         run_id=work.run_id,
         plan_digest=work.plan.digest,
         incident_id=caller.incident_id,

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from opsconsole.engine.decide import Needs
-from opsconsole.engine.errors import ObjectNotFound
+from opsconsole.engine.errors import NotSupported, ObjectNotFound
 from opsconsole.engine.permissions import module_of
 
 if TYPE_CHECKING:
     from sqlmodel import Session
 
+    from opsconsole.engine.audit import Entry
     from opsconsole.engine.context import Context
     from opsconsole.engine.plan import Plan, Target
 
@@ -46,6 +47,7 @@ class Nothing(Input):
 I = TypeVar("I", bound=Input)  # noqa: E741 - the usual name of an input
 ReadFunction = Callable[["Context", Any], Awaitable[Any]]
 StreamFunction = Callable[["Context", Any], AsyncIterator[Json]]
+BecomesFunction = Callable[["Context", Any], Awaitable[tuple[str, Json]]]
 
 
 @dataclass(slots=True)
@@ -75,10 +77,15 @@ class Change(Generic[I]):
 
     `plan` is a pure read. `execute` and `verify` are called once per target, at most `concurrency` at a time, outside
     any transaction; what they raise becomes that target's error. `record` runs inside the one transaction that also
-    writes the audit rows, after every target has ended, and returns the answer of a single, successful call.
+    writes the audit rows, after every target has ended, and returns the answer of a single, successful call; it may be
+    run a second time after a lost lock, so what it keeps on `self` it must set and not add to.
+
+    `audit_kind` and `op_type` are those of the journal's projection a successful change belongs to (`host`, `add`).
     """
 
     concurrency: ClassVar[int] = 20
+    audit_kind: ClassVar[str] = "operation"
+    op_type: ClassVar[str] = ""
 
     def __init__(self, ctx: Context, given: I) -> None:
         self.ctx = ctx
@@ -99,12 +106,22 @@ class Change(Generic[I]):
         """Write the change. Nothing to write for changes that live only on a host."""
         return {}
 
+    def audit_entries(self, outcomes: list[Outcome]) -> list[Entry]:
+        """Journal rows beside the one per target (one per flag granted), asked for after `record`. Who, where from,
+        reason, run and plan are filled in by the engine."""
+        return []
+
+    @classmethod
+    def narrow(cls, given: Json, targets: list[Json]) -> Json:
+        """The input as given, for these targets (`{kind, id, name, host}`) alone: what `runs.retry` runs again."""
+        raise NotSupported(what="a retry", reason="this operation cannot be repeated for some of its targets")
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """A declaration. `objects` are the kinds it acts on (menus and palette), `key` its key on their screen.
 
-    `single_refuses`: with one target, a failure is raised as that target's error instead of exit 8.
+    `becomes` is set on an operation that stands for another one (`runs.retry`): it answers that one's id and input.
     """
 
     id: str
@@ -124,6 +141,7 @@ class Operation:
     read: ReadFunction | None = None
     stream: StreamFunction | None = None
     change: type[Change[Any]] | None = None
+    becomes: BecomesFunction | None = None
 
     @property
     def needs(self) -> Needs:
@@ -198,6 +216,28 @@ def change(
     def declare(cls: C) -> C:
         _register(Operation(id, summary, permission, kind, danger, input, cls.__module__, change=cls, **more))
         return cls
+
+    return declare
+
+
+def stand_in(
+    id: str,  # noqa: A002
+    *,
+    summary: str,
+    permission: str,
+    input: type[Input] = Nothing,  # noqa: A002
+    kind: Kind = "action",
+    danger: Danger = "low",
+    **more: Any,
+) -> Callable[[F], F]:
+    """Declare an operation that becomes another one: an async function to that one's id and input. Rights, plan,
+    confirmation, journal and answer are the other one's."""
+
+    def declare(function: F) -> F:
+        _register(
+            Operation(id, summary, permission, kind, danger, input, function.__module__, becomes=function, **more)
+        )
+        return function
 
     return declare
 

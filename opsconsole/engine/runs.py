@@ -12,16 +12,16 @@ from data.models import Run, RunTarget
 from opsconsole.engine import audit, holder, leases
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import OutcomeUnknown
-from opsconsole.engine.ids import uuid7
 from opsconsole.engine.plan import Plan
 from opsconsole.engine.registry import Outcome
 
 DEAD_AFTER = timedelta(seconds=30)
 
 
-def begin(tx: Session, plan: Plan, caller: Caller, *, given: Any, reason: str | None, now: datetime) -> str:
-    """Take the leases and write the run with one waiting row per target; answers the run's id."""
-    run_id = uuid7()
+def begin(
+    tx: Session, run_id: str, plan: Plan, caller: Caller, *, given: Any, reason: str | None, now: datetime
+) -> None:
+    """Take the leases and write the run with one waiting row per target."""
     resources = [target.resource for target in plan.targets]
     fence = leases.acquire(tx, resources, holder=run_id, actor=caller.username, purpose=plan.summary, now=now)
     tx.add(
@@ -56,7 +56,6 @@ def begin(tx: Session, plan: Plan, caller: Caller, *, given: Any, reason: str | 
             )
         )
     announce(tx, "run", run_id, "created", run_id=run_id)
-    return run_id
 
 
 def mark(tx: Session, run_id: str, position: int, state: str, now: datetime, outcome: Outcome | None = None) -> None:
