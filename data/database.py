@@ -168,6 +168,10 @@ class Database:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener) if listener in self._listeners else None
 
+    def connect_arguments(self) -> dict[str, Any]:
+        """Arguments for a driver connection of one's own (they hold the password: never show them)."""
+        return dict(self._write_engine.dialect.create_connect_args(self.url)[1])
+
     def close(self) -> None:
         """Finish what runs, then drop threads and connections. May be called twice."""
         if self._closed:

@@ -3,7 +3,6 @@
 `str(error)` is one line without a secret: a database password is never part of it. `remedy` is an instruction to the
 operator.
 """
-# ruff: noqa: N818  (named for the state the operator is in)
 
 from __future__ import annotations
 
@@ -59,6 +58,12 @@ class SecretsLocked(DataError):
     """The data key is wrapped by a passphrase and nobody has unlocked it here."""
 
     kind = "secrets_locked"
+
+
+class WrongPassphrase(SecretsLocked):
+    """The passphrase does not open the data key. Nothing was changed."""
+
+    kind = "wrong_passphrase"
 
 
 class SecretsBroken(DataError):
