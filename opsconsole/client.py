@@ -78,4 +78,5 @@ class Client(Protocol):
         """Answer a question; None gives up."""
 
     async def facts(self) -> Json:
-        """`user`, `hostname`, `mode` (personal, team), `administrator`, `read_only` (reason or null), `home`, `notes`."""
+        """`user`, `hostname`, `mode` (personal, team), `administrator`, `read_only` (reason or null), `home`,
+        `notes`."""

@@ -6,6 +6,7 @@ connected before somebody asks for a host.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from functools import cached_property
@@ -47,13 +48,13 @@ class House:
     @classmethod
     def open(cls, home: Path | None = None, url: str | None = None) -> Self:
         """Open the house at `home` (default OPSCONSOLE_HOME). Raises a ConsoleError that says what to do."""
-        from data.secrets import audit_key
+        from data.keyring import KeyRing
 
         place = locations.make_private(home or locations.home())
         configured = settings.load(place / "settings.toml")
         try:
             database = Database.open(url or os.environ.get(DATABASE_URL) or None, home=place)
-            key = audit_key(place)
+            key = KeyRing(place).audit_key()
         except data_errors.DataError as error:
             raise translate(error) from error
         return cls(place, database, configured, key)
@@ -68,6 +69,23 @@ class House:
     def policy(self) -> Policy:
         s = self.settings
         return Policy((("prod", s.budget_prod), ("stage", s.budget_stage), ("dev", s.budget_dev)))
+
+    async def seal(self, secret: bytes, *, context: str) -> bytes:
+        """Encrypt a secret under the data key; `context` says where it will be kept and is needed to open it."""
+        from data.secrets import seal
+
+        return await asyncio.to_thread(lambda: seal(self._data_key(create=True), secret, context=context))
+
+    async def unseal(self, sealed: bytes, *, context: str) -> bytes:
+        """Open a sealed secret. SecretsLocked when a passphrase protects the data key and nobody has unlocked it."""
+        from data.secrets import open_sealed
+
+        return await asyncio.to_thread(lambda: open_sealed(self._data_key(create=False), sealed, context=context))
+
+    def _data_key(self, *, create: bool) -> bytes:
+        from data.keyring import KeyRing
+
+        return KeyRing(self.home).data_key(create=create)
 
     async def close(self) -> None:
         if "fleet" in self.__dict__:

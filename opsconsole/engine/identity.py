@@ -54,6 +54,13 @@ def who(proc: Path = Path("/proc"), *, pid: int | None = None) -> Identity:
     return Identity(_name(operator), account, through_sudo=True, source=_source())
 
 
+def came_by_ssh(proc: Path = Path("/proc")) -> bool:
+    """Whether an ssh server is among the processes above us: then its machine's network carries this session."""
+    start = _process(proc, os.getpid())
+    above = _ancestors(proc, start) if start is not None else []
+    return any(process.name.startswith(("sshd", "dropbear")) for process in above)
+
+
 def _process(proc: Path, pid: int) -> _Process | None:
     try:
         text = (proc / str(pid) / "status").read_text("utf-8", "replace")

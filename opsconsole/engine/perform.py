@@ -92,6 +92,7 @@ async def perform(ctx: Context, operation: Operation, given: Input, consent: Con
         raise
     async with _beating(work):
         await _execute_all(work, outcomes)
+        await work.change.settle(outcomes)
     return await _to_its_end(_record(work, outcomes))
 
 

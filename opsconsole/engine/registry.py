@@ -102,6 +102,9 @@ class Change(Generic[I]):
         """Read back by other evidence than the command's return code; the answer is the state after."""
         return dict(target.after)
 
+    async def settle(self, outcomes: list[Outcome]) -> None:
+        """After the last target and before the record: look again at what others are looking at, too."""
+
     def record(self, tx: Session, outcomes: list[Outcome]) -> Any:
         """Write the change. Nothing to write for changes that live only on a host."""
         return {}

@@ -1,0 +1,99 @@
+"""The way to the managed machines: host rows in, runners out, one connection per host for the whole process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from drivers.ssh import SshPool
+from sqlmodel import Session, select
+
+from data.models import Credential
+from drivers.errors import Unreachable
+from drivers.local import LocalRunner
+from drivers.runner import Runner
+from drivers.ssh_types import SshCredential, SshEndpoint, SshFiles
+from opsconsole.engine.identity import came_by_ssh
+
+if TYPE_CHECKING:
+    from opsconsole.hosts.lookup import HostFacts
+    from opsconsole.house import House
+
+_BANNER_SECONDS = 10.0
+
+
+class Fleet:
+    """Runners by host. Connections are made on first use and kept."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        settings = house.settings
+        files = SshFiles.of_system(Path.home(), own=house.home / "known_hosts")
+        self.pool = SshPool(
+            files,
+            house.prompter,
+            connect_limit=settings.connect_limit,
+            connect_timeout=settings.connect_timeout,
+        )
+        self._local = LocalRunner("local")
+
+    async def runner(self, host: HostFacts, *, retry: bool = False) -> Runner:
+        """The runner of one host. `retry` ignores the pause after a recent failure (an operator asked again)."""
+        if host.local:
+            return self._local
+        credential = await self._credential(host) if host.credential_id is not None else None
+        return self.pool.runner(endpoint(host), credential, retry=retry)
+
+    async def _credential(self, host: HostFacts) -> SshCredential | None:
+        row = await self._house.database.read(lambda tx: _credential_row(tx, host.credential_id))
+        if row is None or row.kind not in {"password", "ssh_key"}:
+            return None
+        secret = json.loads(await self._house.unseal(row.sealed, context=f"credential:{row.id}"))
+        if row.kind == "password":
+            return SshCredential("password", row.username, password=secret["password"])
+        return SshCredential(
+            "ssh_key", row.username, private_key=secret["private_key"], passphrase=secret.get("passphrase")
+        )
+
+    def connection_kind(self, host: HostFacts) -> str:
+        """How the operator stands to a host: `ssh` when stopping its network side could cut him off, else `local`."""
+        return "ssh" if not host.local or came_by_ssh() else "local"
+
+    async def prove_way_in(self, host: HostFacts) -> None:
+        """That a new connection can be made now; for this machine, that the ssh server we came through answers."""
+        if not host.local:
+            await (await self.runner(host, retry=True)).fresh()
+        elif came_by_ssh():
+            await _ssh_banner(host.name)
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+
+def endpoint(host: HostFacts) -> SshEndpoint:
+    return SshEndpoint(host.name, host.address, host.ssh_port, host.ssh_user, host.become)
+
+
+def _credential_row(tx: Session, credential_id: int | None) -> Credential | None:
+    return tx.exec(select(Credential).where(Credential.id == credential_id)).one_or_none()
+
+
+async def _ssh_banner(name: str) -> None:
+    """Connect where our own session came in and wait for the server's greeting."""
+    words = os.environ.get("SSH_CONNECTION", "").split()
+    address, port = (words[2], int(words[3])) if len(words) == 4 and words[3].isdigit() else ("127.0.0.1", 22)
+    try:
+        async with asyncio.timeout(_BANNER_SECONDS):
+            reader, writer = await asyncio.open_connection(address, port)
+            greeting = await reader.readline()
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+    except (OSError, TimeoutError) as error:
+        raise Unreachable(name, f"reach the ssh server at {address}:{port}", str(error) or "no answer") from error
+    if not greeting.startswith(b"SSH-"):
+        raise Unreachable(name, f"reach the ssh server at {address}:{port}", "it does not greet as one")

@@ -1,0 +1,176 @@
+"""Looking at hosts: one round trip each, kept as an observation so that any console can show the last known state."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from data.feed import announce
+from data.models import HostObservation
+from drivers.errors import DriverError
+from drivers.systemd import HostUnits, snapshot
+from opsconsole.engine.canonical import digest
+from opsconsole.engine.context import Context
+from opsconsole.engine.driver_errors import translate
+from opsconsole.hosts.lookup import HostFacts
+from opsconsole.services.conf import Known, load
+from opsconsole.services.project import Row, rows_of
+
+KIND = "services"
+_VOLATILE = ("memory", "cpu_nsec")
+_AT_ONCE = 50
+
+
+@dataclass(slots=True)
+class Sight:
+    """What was seen of one host. `state` is ok, or the kind of the driver's error; with an error `rows` are the last
+    known ones and `observed_at` says from when."""
+
+    host: HostFacts
+    state: str
+    rows: list[Row] = field(default_factory=list)
+    units: HostUnits | None = None
+    error: dict[str, Any] | None = None
+    remedy: str | None = None
+    observed_at: datetime | None = None
+    cached: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def age(self) -> float | None:
+        return None if self.observed_at is None else (datetime.now(UTC) - self.observed_at).total_seconds()
+
+    def host_json(self) -> dict[str, Any]:
+        """The host as screens show it."""
+        return {
+            "id": self.host.id,
+            "name": self.host.name,
+            "environment": self.host.environment,
+            "level": self.host.level,
+            "tags": list(self.host.tags),
+            "state": self.state,
+            "error": self.error["message"] if self.error else None,
+            "remedy": self.remedy,
+            "observed_at": self.observed_at,
+            "cached": self.cached,
+            "privileged": self.facts.get("privileged", True),
+            "version": self.facts.get("version"),
+            "clock_skew": self.facts.get("clock_skew"),
+        }
+
+
+def known_services(ctx: Context) -> Known:
+    return load(ctx.house.home)
+
+
+async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = False) -> Sight:
+    """Look at one host now and keep what was seen. A driver's error becomes the state of the sight."""
+    try:
+        runner = await ctx.house.fleet.runner(host, retry=retry)
+        units = await snapshot(
+            runner, timeout=ctx.house.settings.snapshot_timeout, instance_configs=known.instance_configs
+        )
+    except DriverError as error:
+        return await _failed(ctx, host, error)
+    rows = await asyncio.to_thread(rows_of, units, known)
+    privileged = units.euid == 0 or bool(units.sudo)
+    sight = Sight(host, "ok", rows, units, observed_at=datetime.fromtimestamp(units.taken_at, UTC))
+    sight.facts = {"privileged": privileged, "version": units.systemd_version, "clock_skew": units.clock_skew}
+    await keep(ctx, sight, duration=units.duration)
+    return sight
+
+
+async def _failed(ctx: Context, host: HostFacts, error: DriverError) -> Sight:
+    last = (await cached(ctx, [host])).get(host.id)
+    sight = last or Sight(host, error.kind)
+    sight.state, sight.error, sight.remedy = error.kind, translate(error).as_json(), error.remedy or None
+    if not ctx.house.database.read_only:
+        await ctx.database.write(lambda tx: _store_error(tx, sight))
+    return sight
+
+
+async def look_at_all(ctx: Context, hosts: Sequence[HostFacts], *, retry: bool = False) -> list[Sight]:
+    """Every host at once (at most fifty at a time), each with its own state."""
+    known = known_services(ctx)
+    gate = asyncio.Semaphore(_AT_ONCE)
+
+    async def one(host: HostFacts) -> Sight:
+        async with gate:
+            return await look(ctx, host, known, retry=retry)
+
+    return list(await asyncio.gather(*(one(host) for host in hosts)))
+
+
+async def cached(ctx: Context, hosts: Sequence[HostFacts]) -> dict[int, Sight]:
+    """The last kept sight per host id; hosts never seen are absent."""
+    wanted = {host.id: host for host in hosts}
+
+    def work(tx: Session) -> list[HostObservation]:
+        query = select(HostObservation).where(HostObservation.kind == KIND)
+        if len(wanted) <= 500:
+            query = query.where(col(HostObservation.host_id).in_(wanted))
+        return [row for row in tx.exec(query) if row.host_id in wanted]
+
+    rows = await ctx.database.read(work)
+    return await asyncio.to_thread(lambda: {row.host_id: _from_row(wanted[row.host_id], row) for row in rows})
+
+
+def _from_row(host: HostFacts, row: HostObservation) -> Sight:
+    payload = json.loads(zlib.decompress(row.payload)) if row.payload else {"rows": [], "facts": {}}
+    seen = payload.get("seen")
+    return Sight(
+        host,
+        row.state,
+        payload["rows"],
+        error=row.error,
+        remedy=(row.error or {}).get("data", {}).get("remedy"),
+        observed_at=datetime.fromisoformat(seen) if seen else None,
+        cached=True,
+        facts=payload["facts"],
+    )
+
+
+async def keep(ctx: Context, sight: Sight, *, duration: float) -> None:
+    """Store a sight; the change is announced only when something worth showing differs."""
+    if ctx.house.database.read_only:
+        return
+    stable = [{k: v for k, v in row.items() if k not in _VOLATILE} for row in sight.rows]
+    content = await asyncio.to_thread(digest, stable)
+    payload = await asyncio.to_thread(_packed, sight)
+    await ctx.database.write(lambda tx: _store(tx, sight, content, payload, duration))
+
+
+def _packed(sight: Sight) -> bytes:
+    seen = sight.observed_at.isoformat() if sight.observed_at else None
+    return zlib.compress(json.dumps({"rows": sight.rows, "facts": sight.facts, "seen": seen}).encode(), 1)
+
+
+def _store(tx: Session, sight: Sight, content: str, payload: bytes, duration: float) -> None:
+    now = sight.observed_at or datetime.now(UTC)
+    row = tx.get(HostObservation, (sight.host.id, KIND))
+    changed = row is None or row.digest != content or row.state != "ok"
+    if row is None:
+        row = HostObservation(host_id=sight.host.id, kind=KIND, state="ok", observed_at=now)
+    row.state, row.error, row.observed_at = "ok", None, now
+    row.duration_ms, row.payload, row.digest = int(duration * 1000), payload, content
+    tx.add(row)
+    if changed:
+        announce(tx, "host_observation", sight.host.id, "updated")
+
+
+def _store_error(tx: Session, sight: Sight) -> None:
+    row = tx.get(HostObservation, (sight.host.id, KIND))
+    if row is None:
+        row = HostObservation(host_id=sight.host.id, kind=KIND, state=sight.state, observed_at=datetime.now(UTC))
+    elif row.state == sight.state and row.error == sight.error:
+        return
+    row.state, row.error = sight.state, sight.error
+    tx.add(row)
+    announce(tx, "host_observation", sight.host.id, "updated")
