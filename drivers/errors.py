@@ -4,7 +4,6 @@ Every driver raises only these. An error says which host, what was tried and wha
 secret and never a traceback text of a library.
 """
 
-# ruff: noqa: N818 - the names are the six words
 from __future__ import annotations
 
 

@@ -93,7 +93,7 @@ async def follow(
     follow: bool = True,
     become: bool = True,
     retries: int = _RETRIES,
-) -> AsyncIterator[Entry | Gap]:
+) -> AsyncGenerator[Entry | Gap, None]:
     """Entries in the journal's order, then new ones as they come, until closed (`aclose`); `follow=False` ends.
 
     `lines` is the backlog (None: all that matches), `since` and `until` Unix seconds, `priority` 0..7 (that and more

@@ -13,8 +13,8 @@ MAX_LINE = 8 * 1024 * 1024
 """Bytes of one JSON line that are read: a binary message is printed as a list of numbers, about 4 bytes each."""
 
 FIELDS = (
-    "MESSAGE", "PRIORITY", "UNIT", "OBJECT_SYSTEMD_UNIT", "COREDUMP_UNIT", "_SYSTEMD_UNIT", "SYSLOG_IDENTIFIER", "_COMM",
-    "_PID", "SYSLOG_PID", "_HOSTNAME",
+    "MESSAGE", "PRIORITY", "UNIT", "OBJECT_SYSTEMD_UNIT", "COREDUMP_UNIT", "_SYSTEMD_UNIT",
+    "SYSLOG_IDENTIFIER", "_COMM", "_PID", "SYSLOG_PID", "_HOSTNAME",
 )  # fmt: skip
 _CURSOR = re.compile(rb'"__CURSOR"\s*:\s*"([^"\\]{1,512})"')
 _STAMP = re.compile(rb'"__REALTIME_TIMESTAMP"\s*:\s*"(\d{1,20})"')
