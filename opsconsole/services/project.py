@@ -16,6 +16,7 @@ from opsconsole.services.conf import Known, ServiceConf
 Row = dict[str, Any]
 _STARTED = frozenset({"active", "reloading", "refreshing", "activating"})
 _BROKEN_LOAD = frozenset({"not-found", "bad-setting", "error", "merged"})
+_SERVICE_ONLY = frozenset({"main", "module_link", "multiple_instances", "instances"})
 _ENABLED = frozenset({"enabled", "enabled-runtime", "alias"})
 
 
@@ -152,24 +153,5 @@ def as_service(row: Row, host: str) -> Row:
 
 def as_instance(row: Row, host: str) -> Row:
     """The `service_instance` of the document: `name` is the service, `instance_name` the instance."""
-    keep = [
-        "description",
-        "enabled",
-        "status",
-        "unit",
-        "active",
-        "sub",
-        "result",
-        "restarts",
-        "since",
-        "pending_reload",
-        "masked",
-        "auto_restart",
-    ]
-    return {
-        "host": host,
-        "name": row["parent"],
-        "instance_name": row["instance"],
-        "unit_file_state": row["unit_file_state"],
-        **{key: row[key] for key in keep},
-    }
+    shown = {key: value for key, value in as_service(row, host).items() if key not in _SERVICE_ONLY}
+    return {**shown, "name": row["parent"], "instance_name": row["instance"]}

@@ -59,7 +59,7 @@ def _all(cls: type[ConsoleError]) -> list[type[ConsoleError]]:
     objects=("service",),
 )
 async def list_services(ctx: Context, query: ListServices) -> dict[str, Any]:
-    """`services`: rows of all hosts; `hosts`: the state and age of each. One host asked for by name raises its error."""
+    """`services`: rows of all hosts; `hosts`: state and age of each. One host asked for by name raises its error."""
     refs = query.hosts if query.hosts is not None else None
     single = query.host is not None and refs is None
     if single and query.host is not None:
