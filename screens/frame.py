@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import ClassVar, Final, Generic, TypeVar, cast
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, ClassVar, Final, Generic, TypeVar, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
 from textual.widget import Widget
+from textual.worker import Worker, WorkerState
 
 from opsconsole.client import Client, Json, OperationFailed
 from screens.text import Safe, content, join
@@ -23,7 +24,6 @@ R = TypeVar("R")
 SMALLEST: Final = (60, 15)
 WIDTHS: Final = [(0, "-tiny"), (SMALLEST[0], "-narrow"), (100, "-wide"), (160, "-xwide")]
 HEIGHTS: Final = [(0, "-flat"), (SMALLEST[1], "-tall")]
-FLASH_SECONDS: Final = 5.0
 ROLE_PRIORITY: Final = {"bad": 3, "warn": 4, "ok": 5}
 
 
@@ -60,6 +60,13 @@ class Console(App[int]):
         """The same for something the house refused or could not do."""
         where = f" ({error.field})" if error.field else ""
         self.say(join([Safe(doing), Safe(f"{error.message}{where}")], ": "), "bad")
+
+
+def report_worker(console: Console, event: Worker.StateChanged) -> None:
+    """A worker that fell over is a bug of ours: it is said, and the rest of the screen goes on."""
+    if event.state is WorkerState.ERROR:
+        error = event.worker.error
+        console.say(f"a bug of ours in {event.worker.group}: {type(error).__name__}: {error}", "bad")
 
 
 class TooSmall(Widget):
@@ -99,6 +106,9 @@ class ConsoleScreen(Screen[None]):
     def on_mount(self) -> None:
         self.mount(TooSmall())
 
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        report_worker(self.console, event)
+
     def show_flash(self, text: Safe, role: str) -> None:
         """Show a message of the console; screens with a status line do it there."""
 
@@ -136,6 +146,18 @@ class ConsoleModal(ModalScreen[R], Generic[R]):
 
     def action_cancel(self) -> None:
         self.dismiss(None)
+
+
+@asynccontextmanager
+async def events(client: Client, operation: str, data: Mapping[str, Any]) -> AsyncIterator[AsyncIterator[Json]]:
+    """A stream that is closed when the block is left, however it is left, so that the work behind it ends too."""
+    stream = client.stream(operation, data)
+    try:
+        yield stream
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -35,9 +36,20 @@ def glyph(role: str, plain: bool) -> str:
     return (_PLAIN if plain else _GLYPHS).get(role, " ")
 
 
+@dataclass(slots=True)
+class Seen:
+    """When a host was last read, in Unix seconds (None: never), and whether that is from our own records.
+
+    Kept apart and changed in place, so that a reading which changes nothing else makes no row of the table new.
+    """
+
+    at: float | None = None
+    cached: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host as `services.watch` tells it. `observed_at` is Unix seconds; None: never seen."""
+    """One host as `services.watch` tells it."""
 
     id: str
     name: Safe
@@ -47,19 +59,19 @@ class Host:
     state: str
     error: Safe
     remedy: Safe
-    observed_at: float | None
-    cached: bool
     privileged: bool
     version: Safe
+    seen: Seen = field(compare=False)
 
     @property
     def up(self) -> bool:
         return self.state == "ok"
 
 
-def parse_host(data: dict[str, object]) -> Host:
-    """A host from the event's JSON; what is missing is unknown, never ok."""
+def parse_host(data: Mapping[str, object], seen: Seen) -> Host:
+    """A host from the event's JSON, with `seen` brought up to date; what is missing is unknown, never ok."""
     tags = data.get("tags")
+    seen.at, seen.cached = timestamp(data.get("observed_at")), bool(data.get("cached"))
     return Host(
         id=str(data.get("id")),
         name=Safe(data.get("name")),
@@ -69,10 +81,9 @@ def parse_host(data: dict[str, object]) -> Host:
         state=str(data.get("state") or "protocol"),
         error=Safe(data.get("error")),
         remedy=Safe(data.get("remedy")),
-        observed_at=timestamp(data.get("observed_at")),
-        cached=bool(data.get("cached")),
         privileged=bool(data.get("privileged")),
         version=Safe(data.get("version")),
+        seen=seen,
     )
 
 
@@ -108,13 +119,13 @@ def span(seconds: float) -> str:
 
 def age_cell(host: Host, now: float) -> Cell:
     """How old what is shown of this host is: `3s`, `stale 2m`, `down 2m`, `never`."""
-    if host.observed_at is None:
+    if host.seen.at is None:
         return Cell(
             Safe("…" if host.state == "connecting" else "never"), "busy" if host.state == "connecting" else "bad"
         )
-    seconds = now - host.observed_at
+    seconds = now - host.seen.at
     if not host.up and host.state != "connecting":
         return Cell(Safe(f"down {span(seconds)}"), "bad")
-    if seconds > STALE_AFTER or host.cached:
+    if seconds > STALE_AFTER or host.seen.cached:
         return Cell(Safe(f"stale {span(seconds)}"), "warn")
     return Cell(Safe(span(seconds)), "muted")

@@ -18,7 +18,7 @@ MAX_DEPENDENTS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """What confirms a plan: `rung` 0 to 4, the text to type, whether a reason is asked, the digest of what was shown."""
+    """What confirms a plan: `rung` 0 to 4, the text to type, whether a reason is asked, the digest of the plan."""
 
     rung: int
     expect: str
@@ -46,7 +46,9 @@ def asks(step: Ladder) -> Safe:
     if step.rung == 4:
         return Safe("This needs a second person. It can be asked for headless or in approvals; nothing is done here.")
     if step.rung == 3:
-        return join([Safe("This cannot be taken back. Type"), Safe(step.expect), Safe("and a reason.")], " ")
+        return join(
+            [Safe("Type"), Safe(step.expect), Safe("and a reason to go on; esc leaves everything as it is.")], " "
+        )
     if step.rung == 2:
         return join([Safe("Type"), Safe(step.expect), Safe("(how many targets) to go on.")], " ")
     return Safe("Enter does it, esc leaves everything as it is.")
@@ -105,8 +107,11 @@ def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
     parts += _dependents(list(plan.get("dependents") or []))
     parts += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
     parts.append(_pair("verified by", plan.get("verification") or "nothing", ""))
-    undo = plan.get("undo")
-    parts.append(_pair("undone by", undo or "nothing: this cannot be taken back", "" if undo else "bad"))
+    if plan.get("why"):
+        parts.append(_pair("asked because", plan["why"], ""))
+    undo, reversible = plan.get("undo"), plan.get("reversible")
+    fallback = "not said by the plan" if reversible else "nothing: this cannot be taken back"
+    parts.append(_pair("undone by", undo or fallback, "" if undo else "warn" if reversible else "bad"))
     return Content("\n").join(parts)
 
 

@@ -23,9 +23,11 @@ _RANK: Final = {"bad": 0, "warn": 1, "unknown": 2, "busy": 3, "ok": 4, "muted": 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One unit of one host. Texts are safe; `since` is Unix seconds; None is unknown, never zero."""
+    """One unit of one host. Texts are safe; `since` is Unix seconds; None is unknown, never zero.
 
-    host: Host
+    `target` is host and name exactly as given, to ask with and never to show.
+    """
+
     name: Safe
     unit: Safe
     description: Safe
@@ -42,6 +44,7 @@ class Service:
     main: bool
     parent: Safe
     unit_file_state: Safe
+    target: tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,10 @@ class Item:
     last_known: bool = False
 
 
-def parse_service(host: Host, row: Mapping[str, Any]) -> Service:
+def parse_service(row: Mapping[str, Any]) -> Service:
     """A service from the event's JSON row."""
     restarts, since = row.get("restarts"), row.get("since")
     return Service(
-        host=host,
         name=Safe(row.get("name")),
         unit=Safe(row.get("unit")),
         description=Safe(row.get("description")),
@@ -77,6 +79,7 @@ def parse_service(host: Host, row: Mapping[str, Any]) -> Service:
         main=bool(row.get("main")),
         parent=Safe(row.get("parent")),
         unit_file_state=Safe(row.get("unit_file_state")),
+        target=(str(row.get("host") or row.get("host_id") or ""), str(row.get("name") or "")),
     )
 
 
@@ -225,7 +228,7 @@ SPEC: Final[Spec[Item]] = Spec(
             "age",
             "AGE",
             lambda item, view: age_cell(item.host, view.now),
-            lambda i: _number(i.host.observed_at),
+            lambda i: _number(i.host.seen.at),
             minimum=5,
             maximum=10,
             right=True,

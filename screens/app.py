@@ -1,0 +1,186 @@
+"""The console: modes, theme, keys, and the wires between the house and its screens. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.worker import Worker
+
+from opsconsole.client import Client, OperationFailed, Question
+from screens.frame import Console, ConsoleModal, report_worker
+from screens.services import ServicesScreen
+from screens.text import Safe
+
+ClientFactory = Callable[[], Client]
+REFUSED: Final = 2
+PLAIN_TERMS: Final = ("dumb", "unknown", "")
+NO_TERMINAL: Final = (
+    "opsconsole: this needs a terminal that can draw (TERM is {term!r}, stdin {stdin}a terminal). Without one use the "
+    "same operations headless: opsconsole ops, opsconsole call ID, opsconsole services list …\n"
+)
+
+
+class OpsConsole(Console):
+    """Paints first; the house is made in a thread after the first frame."""
+
+    TITLE = "opsconsole"
+    ENABLE_COMMAND_PALETTE = False
+    MODES: ClassVar[dict[str, Any]] = {"services": ServicesScreen}
+    DEFAULT_MODE = "services"
+    CSS = "Screen { scrollbar-size: 1 1; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "switch_mode('services')", "services", id="go.services", show=False),
+        Binding("question_mark,f1", "help", "help", id="help.open"),
+        Binding("exclamation_mark", "messages", "messages", id="journal.open", show=False),
+        Binding("q", "leave", "quit", id="back", show=False),
+        Binding("ctrl+q", "quit", "quit", id="quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        client_factory: ClientFactory,
+        *,
+        ascii: bool = False,  # noqa: A002 - the name of the mode everywhere
+        readonly: bool = False,
+    ) -> None:
+        super().__init__()
+        self._factory = client_factory
+        self._asked = asyncio.Lock()
+        self.ascii = ascii
+        self.started_read_only = readonly
+        self.animation_level = "none"
+        self.crash: str | None = None
+        self.theme = theme_for(os.environ, no_color=self.no_color)
+
+    def on_mount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            loop.add_signal_handler(number, self.exit, 0)
+        self.call_after_refresh(self.connect)
+
+    def on_unmount(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGHUP, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+    # The house
+
+    @work(group="connect", exclusive=True, exit_on_error=False)
+    async def connect(self) -> None:
+        """Make the house in a thread, then tell the screens and listen to it."""
+        client = await asyncio.to_thread(self._factory)
+        self.client = client
+        self.each_screen(lambda screen: screen.connected(client))
+        self.listen_questions(client)
+        self.listen_changes(client)
+        try:
+            self.facts = await client.facts()
+        except OperationFailed as error:
+            self.say_failure("who is asking", error)
+        for note in self.facts.get("notes") or []:
+            self.say(str(Safe(note)), "warn")
+
+    def each_screen(self, tell: Callable[[ServicesScreen], None]) -> None:
+        """Tell every screen that watches the house; those of modes not opened yet ask by themselves when they are."""
+        for screen in self.screen_stack:
+            if isinstance(screen, ServicesScreen):
+                tell(screen)
+
+    @work(group="changes", exclusive=True, exit_on_error=False)
+    async def listen_changes(self, client: Client) -> None:
+        """A lost change feed means that anything may have changed; readings come through the watch."""
+        async for batch in client.changes():
+            if any(change.get("lost") for change in batch):
+                self.each_screen(lambda screen: screen.action_refresh())
+
+    @work(group="questions", exclusive=True, exit_on_error=False)
+    async def listen_questions(self, client: Client) -> None:
+        """One dialog after the other; what is given up is answered with None, so that nothing waits for ever."""
+        async for question in client.questions():
+            await client.answer(question, await self._ask(question))
+
+    async def _ask(self, question: Question) -> str | None:
+        from screens.widgets.question import QuestionPane
+
+        return await self.push_screen_wait(QuestionPane(question))
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        report_worker(self, event)
+
+    # Keys
+
+    def action_help(self) -> None:
+        from screens.widgets.help import HelpPane
+
+        if not isinstance(self.screen, ConsoleModal):
+            self.push_screen(HelpPane(list(self.screen.active_bindings.items())))
+
+    def action_messages(self) -> None:
+        from screens.widgets.help import MessagesPane
+
+        if not isinstance(self.screen, ConsoleModal):
+            self.push_screen(MessagesPane(self.messages))
+
+    def action_leave(self) -> None:
+        """`q`: out of what is open, at the root out of the console."""
+        if isinstance(self.screen, ConsoleModal):
+            self.screen.action_cancel()
+        elif len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.exit(0)
+
+    def _handle_exception(self, error: Exception) -> None:
+        """A bug ends the console with a sentence; the library would print every local variable, secrets included."""
+        if self.is_headless:
+            super()._handle_exception(error)
+            return
+        self.crash = _write_crash(error, self.facts.get("home"))
+        self.exit(1, return_code=1)
+
+
+def theme_for(environment: Any, *, no_color: bool) -> str:
+    """The terminal's own sixteen colours unless it says it can do all of them (that also halves what goes over SSH)."""
+    truecolor = environment.get("COLORTERM", "").lower() in ("truecolor", "24bit")
+    return "ansi-dark" if no_color or not truecolor else "textual-dark"
+
+
+def _write_crash(error: Exception, home: object) -> str:
+    """The sentence about a bug; the traceback goes to a private file when the house has a home."""
+    sentence = f"opsconsole: a bug of ours: {type(error).__name__}: {error}"
+    if not home:
+        return str(Safe(sentence))
+    path = Path(str(home)) / "crash.txt"
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("".join(traceback.format_exception(error)))
+    except OSError as failure:
+        return str(Safe(f"{sentence} (its traceback could not be written: {failure})"))
+    return str(Safe(f"{sentence}; details in {path}"))
+
+
+def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = False) -> int:  # noqa: A002
+    """Run the console and return its exit status: 0, 1 after a bug of ours, 2 without a usable terminal.
+
+    `client_factory` is called once, in a thread, after the first frame. `ascii` draws no glyph outside ASCII (the Linux
+    console gets that by itself); `readonly` greys what acts, the house refuses it as well.
+    """
+    term = os.environ.get("TERM", "")
+    if term in PLAIN_TERMS or not sys.stdin.isatty() or not sys.__stderr__ or not sys.__stderr__.isatty():
+        stdin = "" if sys.stdin.isatty() else "not "
+        sys.stderr.write(NO_TERMINAL.format(term=term, stdin=stdin))
+        return REFUSED
+    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly)
+    app.run()
+    if app.crash:
+        sys.stderr.write(app.crash + "\n")
+    return app.return_code or 0

@@ -1,0 +1,94 @@
+"""The journal of one or several services, following."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from opsconsole.client import Client, OperationFailed
+from screens.frame import ConsoleScreen, events
+from screens.render.host import timestamp
+from screens.services_actions import Target
+from screens.text import Safe, join
+from screens.widgets.lines import NO_LEVEL, LogLine, level
+from screens.widgets.log import LogView
+from screens.widgets.panes import LogPane
+from screens.widgets.status import StatusLine
+
+FIRST_LINES: Final = 200
+RECONNECT: Final = 3.0
+
+
+def journal_line(event: Mapping[str, Any]) -> LogLine:
+    """A line of the log from a journal event; a gap becomes a line that says so."""
+    host = Safe(event.get("host"))
+    if "gap" in event:
+        return LogLine(None, host, Safe("gap"), 4, join([Safe("— lines may be missing:"), Safe(event["gap"])], " "))
+    source = Safe(event.get("unit") or event.get("identifier"))
+    message = event.get("message")
+    if isinstance(message, list):
+        message = bytes(byte for byte in message if isinstance(byte, int) and 0 <= byte < 256)
+    return LogLine(timestamp(event.get("at")), host, source, level(event.get("priority", NO_LEVEL)), Safe(message))
+
+
+class JournalScreen(ConsoleScreen):
+    """Follows `services.journal.follow` until it is left; a lost stream is taken up again and the gap is said."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "back", "back", id="journal.back", show=False),
+        Binding("ctrl+r", "reload", "read again", id="journal.reload"),
+    ]
+
+    def __init__(self, client: Client, targets: Sequence[Target]) -> None:
+        super().__init__()
+        self.client = client
+        self.targets = list(targets)
+        first = "/".join(self.targets[0])
+        name = first if len(self.targets) == 1 else f"{len(self.targets)} services"
+        self.pane = LogPane(LogView(sources=len(self.targets) > 1), join([Safe("journal"), Safe(name)], " "))
+
+    def compose(self) -> ComposeResult:
+        yield self.pane
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.pane.body.focus()
+        self.follow()
+
+    def show_flash(self, text: Safe, role: str) -> None:
+        self.query_one(StatusLine).flash(text, role)
+
+    def action_back(self) -> None:
+        if not self.pane.step_back():
+            super().action_back()
+
+    def action_reload(self) -> None:
+        self.pane.log_view.clear()
+        self.follow()
+
+    @work(group="journal", exclusive=True, exit_on_error=False)
+    async def follow(self) -> None:
+        """Feed the log from the stream, taking it up again when it breaks."""
+        data = {"items": [{"host": host, "name": name} for host, name in self.targets], "lines": FIRST_LINES}
+        while True:
+            try:
+                async with events(self.client, "services.journal.follow", data) as stream:
+                    async for event in stream:
+                        self.pane.log_view.feed([journal_line(event)])
+                self._note("the journal ended; ctrl+r reads it again")
+                return
+            except OperationFailed as error:
+                self._note(f"{error.message} – trying again")
+                if error.exit_status != 6:
+                    return
+            data = {**data, "lines": 0}
+            await asyncio.sleep(RECONNECT)
+
+    def _note(self, text: str) -> None:
+        self.pane.log_view.feed([LogLine(None, Safe(""), Safe("console"), 4, Safe(f"— {text}"))])

@@ -1,0 +1,279 @@
+"""The services of all hosts in one table: look, filter, read the journal, act."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, ClassVar, Final
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.timer import Timer
+
+from opsconsole.client import Client, Json, OperationFailed
+from screens.frame import ConsoleScreen, events
+from screens.render.service import SPEC, Item, is_bad
+from screens.services_actions import ACTIONS, ActionRun, Target, action, entries
+from screens.services_detail import DetailPane
+from screens.services_state import Fleet, merge
+from screens.text import Safe, join
+from screens.widgets.header import fleet_heading, heading_text
+from screens.widgets.line import Line
+from screens.widgets.panes import ListPane
+from screens.widgets.rows import Rows
+from screens.widgets.status import StatusLine
+from screens.widgets.table import VirtualTable
+
+INTERVAL: Final = 5
+PAINT_EVERY: Final = 0.1
+TICK: Final = 1.0
+DETAIL_AFTER: Final = 0.15
+GONE_AFTER: Final = 30.0
+"""Seconds after a refresh until a host nobody speaks of any more leaves the table."""
+
+
+class ServicesScreen(ConsoleScreen):
+    """Rows come from `services.watch`; every change goes through a plan."""
+
+    DEFAULT_CSS = """
+    ServicesScreen > #body { height: 1fr; }
+    ServicesScreen.-narrow > #body { layout: vertical; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("d", "detail", "detail", id="services.detail"),
+        Binding("l", "journal", "journal", id="services.journal"),
+        Binding("a", "actions", "actions", id="services.actions"),
+        Binding("e", "errors", "errors only", id="services.errors"),
+        *(
+            Binding(
+                a.key, f"act('{a.name}')", a.title, id=f"services.{a.name}", show=a.name in ("start", "stop", "restart")
+            )
+            for a in ACTIONS
+        ),
+        Binding("ctrl+r", "refresh", "refresh", id="services.refresh", show=False),
+        Binding("z", "freeze", "freeze", id="services.freeze", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fleet = Fleet()
+        self.rows: Rows[Item] = Rows(SPEC)
+        self.frozen = False
+        self._pending: dict[str, dict[str, Any]] = {}
+        self._unconfirmed: set[str] = set()
+        self._paint_due = False
+        self._detail_due: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="heading")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="waiting for the hosts …", id="services")
+        self.pane: ListPane[Item] = ListPane(table, "services")
+        with Horizontal(id="body"):
+            yield self.pane
+            yield DetailPane(ascii=self.console.ascii)
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.table.focus()
+        self.pane.retitle()
+        self._heading()
+        self.set_interval(TICK, self._tick)
+        if self.console.client is not None:
+            self.connected(self.console.client)
+
+    def connected(self, client: Client) -> None:
+        """The house is there: watch it."""
+        self._heading()
+        self.watch_services(client)
+
+    @property
+    def table(self) -> VirtualTable[Item]:
+        return self.pane.table
+
+    @property
+    def detail(self) -> DetailPane:
+        return self.query_one(DetailPane)
+
+    # Watching
+
+    @work(group="watch", exclusive=True, exit_on_error=False)
+    async def watch_services(self, client: Client) -> None:
+        """Take events as they come; a stream that breaks is taken up again, ever slower."""
+        pause = 1.0
+        while True:
+            try:
+                async with events(client, "services.watch", {"interval": INTERVAL}) as stream:
+                    async for event in stream:
+                        pause = 1.0
+                        self._take(event)
+                reason = Safe("the watch ended")
+            except OperationFailed as error:
+                reason = Safe(error.message)
+                self.console.say_failure("watching services", error)
+            self._note(join([Safe("not watching:"), reason], " "))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 30.0)
+
+    def _take(self, event: Json) -> None:
+        merge(self._pending, event)
+        if not self._paint_due and not self.frozen:
+            self._paint_due = True
+            self.set_timer(PAINT_EVERY, self.paint)
+
+    def paint(self) -> None:
+        """Bring what came since the last paint into the table."""
+        self._paint_due = False
+        if self.frozen or not self._pending:
+            return
+        batch, self._pending = self._pending, {}
+        self._unconfirmed -= batch.keys()
+        difference = self.fleet.apply(batch.values())
+        self.table.empty = Safe("nothing to show")
+        self.pane.note = Safe("")
+        self.table.changed(self.rows.update(difference.changed, difference.removed))
+        self.pane.retitle()
+        self._heading()
+        if self.table.cursor in difference.changed:
+            self._show_detail()
+
+    def _tick(self) -> None:
+        if not self.frozen and self.is_current:
+            self.table.tick()
+        self._heading()
+
+    def _note(self, text: Safe) -> None:
+        self.pane.note = text
+        self.pane.retitle()
+
+    def _heading(self) -> None:
+        facts = self.console.facts
+        who = join([Safe(facts.get("user")), Safe(facts.get("hostname"))], "@") if facts else Safe("connecting …")
+        heading = fleet_heading(
+            "services", who, self.fleet.hosts, time.time(), read_only=self.console.read_only, frozen=self.frozen
+        )
+        self.query_one("#heading", Line).show(heading_text(heading))
+
+    def show_flash(self, text: Safe, role: str) -> None:
+        self.query_one(StatusLine).flash(text, role)
+
+    # Looking
+
+    def action_back(self) -> None:
+        if self.detail.is_open:
+            self.detail.close()
+            self.table.focus()
+        elif not self.pane.step_back() and self.rows.only:
+            self.action_errors()
+
+    def action_errors(self) -> None:
+        """Only failed services and hosts that do not answer; again for everything."""
+        self.table.changed(
+            self.rows.set_only("" if self.rows.only else "errors only", None if self.rows.only else is_bad)
+        )
+
+    def action_freeze(self) -> None:
+        self.frozen = not self.frozen
+        self._heading()
+        if not self.frozen:
+            self.paint()
+            self.table.tick()
+
+    def action_refresh(self) -> None:
+        """Ask every host anew. What no longer exists leaves the table after a while."""
+        client = self.console.client
+        if client is None:
+            return
+        self._unconfirmed = self.fleet.ids()
+        self.set_timer(GONE_AFTER, self._drop_gone)
+        self.watch_services(client)
+        self.console.say("asking every host again")
+
+    def _drop_gone(self) -> None:
+        gone, self._unconfirmed = self._unconfirmed, set()
+        difference = self.fleet.forget(gone)
+        self.table.changed(self.rows.update({}, difference.removed))
+
+    @on(VirtualTable.Opened)
+    def _opened(self) -> None:
+        self.action_detail()
+
+    def action_detail(self) -> None:
+        self.detail.toggle()
+        self._show_detail()
+
+    @on(VirtualTable.Moved)
+    def _moved(self) -> None:
+        if self._detail_due is not None:
+            self._detail_due.stop()
+        self._detail_due = self.set_timer(DETAIL_AFTER, self._show_detail)
+
+    def _show_detail(self) -> None:
+        if self.detail.is_open:
+            self.detail.present(self.current, self.console.client)
+
+    @property
+    def current(self) -> Item | None:
+        """The row under the cursor."""
+        return self.rows.records.get(self.table.cursor or "")
+
+    def targets(self) -> list[Target]:
+        """What an action is about: the marked services, else the one under the cursor."""
+        items = [self.rows.records[key] for key in self.rows.marked()] if self.rows.marks else [self.current]
+        return [item.service.target for item in items if item is not None and item.service is not None]
+
+    def action_journal(self) -> None:
+        targets, client = self.targets(), self.console.client
+        if not targets or client is None:
+            self.console.say("no service here to read the journal of", "warn")
+            return
+        from screens.journal import JournalScreen
+
+        self.app.push_screen(JournalScreen(client, targets))
+
+    # Acting
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Acting keys are greyed, not hidden, while nothing may be changed."""
+        return None if action == "act" and self.console.read_only else True
+
+    def action_actions(self) -> None:
+        if self.targets() and self.console.client is not None:
+            self.choose_action(self.console.client, self.targets())
+        else:
+            self.console.say("no service here to act on", "warn")
+
+    @work(group="choose", exclusive=True, exit_on_error=False)
+    async def choose_action(self, client: Client, targets: list[Target]) -> None:
+        """The action menu, with what the host says is possible now."""
+        from screens.widgets.menu import Menu
+
+        available: Json | None = None
+        title = Safe(f"{len(targets)} marked services")
+        if len(targets) == 1:
+            host, name = targets[0]
+            title = join([Safe(host), Safe(name)], "/")
+            try:
+                answer = await client.call("services.get", {"host": host, "name": name})
+            except OperationFailed as error:
+                self.console.say_failure(f"asking about {title}", error)
+                return
+            available = dict(answer.get("available_actions") or {})
+        chosen = await self.app.push_screen_wait(Menu(title, entries(available, self.console.read_only)))
+        if chosen:
+            self.perform(client, chosen, targets)
+
+    def action_act(self, name: str) -> None:
+        targets, client = self.targets(), self.console.client
+        if not targets or client is None:
+            self.console.say("no service here to act on", "warn")
+        else:
+            self.perform(client, name, targets)
+
+    @work(group="act", exit_on_error=False)
+    async def perform(self, client: Client, name: str, targets: list[Target]) -> None:
+        """Plan, confirm, call, report. The screen stays live meanwhile."""
+        await ActionRun(self.console, client, action(name), targets).run()
+        self._show_detail()

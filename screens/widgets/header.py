@@ -1,0 +1,73 @@
+"""The top line: where we are, as whom, how much of the fleet answers, and what must not be overlooked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from textual.content import Content
+
+from screens.render.host import LEVELS, STALE_AFTER, Host, span
+from screens.text import Safe, content
+
+_STYLES: Final = {"prod": "bold reverse $error", "stage": "bold reverse $warning", "dev": "bold reverse $success"}
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What the top line says. `oldest` is the age in seconds of the oldest reading of a host that is up."""
+
+    title: Safe
+    who: Safe
+    environment: Safe
+    level: str
+    others: int
+    up: int
+    total: int
+    read_only: Safe
+    frozen: bool
+    oldest: float | None
+
+
+def fleet_heading(
+    title: str, who: Safe, hosts: Iterable[Host], now: float, *, read_only: Safe, frozen: bool
+) -> Heading:
+    """The heading over these hosts; the environment named is the one where a mistake costs most."""
+    hosts = list(hosts)
+    ranked = sorted(hosts, key=lambda host: LEVELS.index(host.level) if host.level in LEVELS else -1)
+    worst = ranked[-1] if ranked else None
+    ages = [now - host.seen.at for host in hosts if host.up and host.seen.at is not None]
+    return Heading(
+        title=Safe(title),
+        who=who,
+        environment=worst.environment if worst else Safe(""),
+        level=worst.level if worst else "",
+        others=max(len({host.environment for host in hosts}) - 1, 0),
+        up=sum(host.up for host in hosts),
+        total=len(hosts),
+        read_only=read_only,
+        frozen=frozen,
+        oldest=max(ages, default=None),
+    )
+
+
+def heading_text(heading: Heading) -> Content:
+    """The heading as one line, what matters most first, since a narrow window cuts its end."""
+    parts: list[str | tuple[str, str]] = [(f" {heading.title} ", "bold")]
+    if heading.environment:
+        more = f" +{heading.others}" if heading.others else ""
+        word = heading.environment.upper() if heading.level == "prod" else heading.environment
+        parts += [(f" {word}{more} ", _STYLES.get(heading.level, "reverse")), " "]
+    if heading.read_only:
+        parts += [(" READ-ONLY ", "bold reverse"), " "]
+    if heading.frozen:
+        parts += [(" FROZEN ", "bold reverse $warning"), " "]
+    if heading.total:
+        parts.append((f"hosts {heading.up}/{heading.total} up", "" if heading.up == heading.total else "$warning"))
+    if heading.oldest is not None:
+        role = "$warning" if heading.oldest > STALE_AFTER else "dim"
+        parts.append((f" · {'stale' if heading.oldest > STALE_AFTER else 'fresh'} {span(heading.oldest)}", role))
+    if heading.who:
+        parts.append((f" · {heading.who}", "dim"))
+    return content(*parts)

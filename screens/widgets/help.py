@@ -1,0 +1,100 @@
+"""The keys that work here, made from the bindings that are active; and the messages of this session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import ActiveBinding, Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from screens.frame import ConsoleModal
+from screens.text import Safe, content, fit
+from screens.widgets.lines import LogLine
+from screens.widgets.log import LogView
+from screens.widgets.panes import LogPane
+from screens.widgets.status import key_name
+
+KEY_CELLS = 22
+
+
+def help_text(active: Iterable[tuple[str, ActiveBinding]]) -> Content:
+    """Keys by where they come from (what has the focus first), one line per action. Greyed: not possible now."""
+    sections: dict[str, dict[str, tuple[list[str], str, bool]]] = {}
+    for key, bound in active:
+        binding = bound.binding
+        if binding.system or not binding.description:
+            continue
+        node = type(bound.node).__name__
+        keys, _, _ = sections.setdefault(node, {}).setdefault(
+            binding.action, ([], binding.tooltip or binding.description, bound.enabled)
+        )
+        keys.append(key_name(key))
+    lines: list[Content] = []
+    for node, actions in sections.items():
+        lines.append(content((_words(node), "bold")))
+        for keys, description, enabled in actions.values():
+            style = "" if enabled else "dim"
+            lines.append(
+                content(("  " + fit(" ".join(keys), KEY_CELLS), "bold" if enabled else "dim"), (description, style))
+            )
+    return Content("\n").join(lines)
+
+
+def _words(name: str) -> str:
+    """`VirtualTable` as `virtual table`."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
+class HelpPane(ConsoleModal[None]):
+    """`?`: every key of what has the focus, of the screen and of the console."""
+
+    DEFAULT_CSS = "HelpPane VerticalScroll { height: auto; max-height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark,q", "cancel", "close", id="help.close", show=False),
+        Binding("down,j", "scroll(1)", "down", id="help.down", show=False),
+        Binding("up,k", "scroll(-1)", "up", id="help.up", show=False),
+        Binding("pagedown,space", "scroll(10)", "page down", id="help.page_down", show=False),
+        Binding("pageup", "scroll(-10)", "page up", id="help.page_up", show=False),
+    ]
+
+    def __init__(self, active: Iterable[tuple[str, ActiveBinding]]) -> None:
+        super().__init__()
+        self._text = help_text(active)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            with VerticalScroll(can_focus=False):
+                yield Static(self._text, markup=False)
+            yield Static(content(("esc closes", "dim")), markup=False)
+
+    def action_scroll(self, rows: int) -> None:
+        self.query_one(VerticalScroll).scroll_relative(y=rows, animate=False)
+
+
+class MessagesPane(ConsoleModal[None]):
+    """`!`: what the console has said in this session, newest at the end."""
+
+    DEFAULT_CSS = "MessagesPane > .dialog { height: 80%; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q,exclamation_mark", "cancel", "close", id="messages.close", show=False),
+    ]
+
+    def __init__(self, messages: Iterable[LogLine]) -> None:
+        super().__init__()
+        self._messages = list(messages)
+        self._log = LogView(sources=False)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield LogPane(self._log, Safe("messages"))
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._log.feed(self._messages)
+        self._log.flush()
+        self._log.wrapping = True
+        self._log.focus()

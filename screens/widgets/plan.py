@@ -1,0 +1,157 @@
+"""The plan of a change as a dialog, with what has to be typed to go on; and what came of it, target by target."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.widgets import Input, Static
+
+from screens.frame import ConsoleModal, too_small
+from screens.render.plan import Answer, Ladder, asks, judge, ladder, plan_text
+from screens.render.result import SPEC, Outcome
+from screens.text import Safe, content
+from screens.widgets.filter import CleanInput
+from screens.widgets.line import Line
+from screens.widgets.rows import Rows
+from screens.widgets.table import VirtualTable
+
+ARM_AFTER: Final = 0.3
+"""Seconds a plan is on the screen before Enter counts, so that a key meant for what was there before cannot confirm."""
+
+
+class PlanPane(ConsoleModal[Answer]):
+    """Shows a plan and asks for what its rung wants; the answer is an `Answer`, or None after esc."""
+
+    DEFAULT_CSS = """
+    PlanPane .body { height: auto; max-height: 1fr; }
+    PlanPane .says { height: auto; padding: 0; }
+    PlanPane CleanInput { margin: 0 0 0 2; background: $boost; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "confirm", "do it", id="plan.confirm"),
+        Binding("down,j", "scroll(1)", "down", id="plan.down", show=False),
+        Binding("up,k", "scroll(-1)", "up", id="plan.up", show=False),
+        Binding("pagedown", "scroll(10)", "page down", id="plan.page_down", show=False),
+        Binding("pageup", "scroll(-10)", "page up", id="plan.page_up", show=False),
+    ]
+
+    def __init__(
+        self, plan: Mapping[str, Any], notice: Safe | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self.plan = plan
+        self.step: Ladder = ladder(plan)
+        self._notice = notice
+        self._clock = clock
+        self._since = clock()
+
+    def compose(self) -> ComposeResult:
+        environment = Safe(self.plan.get("environment"))
+        with Vertical(classes="dialog" + (" -prod" if self._is_production() else "")):
+            yield Line(
+                content(
+                    (f" {environment} ", "bold reverse $error" if self._is_production() else "reverse")
+                    if environment
+                    else "",
+                    (f" {Safe(self.plan.get('summary'))}", "bold"),
+                )
+            )
+            if self._notice:
+                yield Line(content((self._notice, "$warning")))
+            with VerticalScroll(classes="body", can_focus=False):
+                yield Static(plan_text(self.plan, self.console.ascii), markup=False)
+            yield Static(content((asks(self.step), "bold")), markup=False, classes="says", id="asks")
+            if 2 <= self.step.rung <= 3:
+                yield CleanInput(placeholder="type it here", id="expect", compact=True)
+            if self.step.rung == 3 or (self.step.needs_reason and self.step.rung < 4):
+                yield CleanInput(placeholder="reason", id="reason", compact=True)
+            yield Line(id="wrong")
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self._since = self._clock()
+        fields = self.query(CleanInput)
+        if fields:
+            fields.first().focus()
+
+    def _is_production(self) -> bool:
+        levels = {self.plan.get("level"), self.plan.get("environment")}
+        return "prod" in levels or "production" in levels
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        fields = list(self.query(CleanInput))
+        if event.input is not fields[-1] and not fields[-1].value:
+            fields[-1].focus()
+            return
+        self.action_confirm()
+
+    def action_confirm(self) -> None:
+        """Close with the answer, or say what is expected."""
+        if self._clock() - self._since < ARM_AFTER or too_small(self):
+            return
+        verdict = judge(self.step, self._typed("#expect"), self._typed("#reason"))
+        if isinstance(verdict, Answer):
+            self.dismiss(verdict)
+        else:
+            self.query_one("#wrong", Line).say(verdict, "warn")
+
+    def _typed(self, selector: str) -> str:
+        fields = self.query(selector).results(CleanInput)
+        return next((field.value for field in fields), "")
+
+    def action_scroll(self, rows: int) -> None:
+        self.query_one(".body", VerticalScroll).scroll_relative(y=rows, animate=False)
+
+
+class ResultPane(ConsoleModal[list[str]]):
+    """What came of each target; `r` answers with the keys of the failed ones, to be tried again."""
+
+    DEFAULT_CSS = "ResultPane VirtualTable { height: auto; max-height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("r", "retry", "retry the failed", id="result.retry"),
+        Binding("q", "cancel", "close", id="result.close", show=False),
+    ]
+
+    def __init__(self, summary: Safe, outcomes: Mapping[str, Outcome]) -> None:
+        super().__init__()
+        self._summary = summary
+        self.rows: Rows[Outcome] = Rows(SPEC)
+        self.rows.replace(outcomes)
+
+    @property
+    def failed(self) -> list[str]:
+        """Keys of what failed for sure; what is unknown is never tried again by itself."""
+        return [key for key in self.rows.shown if self.rows.records[key].state == "failed"]
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog"):
+            yield Line(content((self._summary, "bold")))
+            table = VirtualTable(self.rows, ascii=self.console.ascii)
+            table.styles.height = min(len(self.rows.shown) + 1, 16)
+            yield table
+            yield Static(content(""), id="why", markup=False)
+            retry = f"r tries the {len(self.failed)} failed again · " if self.failed else ""
+            yield Line(content((f"{retry}esc closes", "dim")))
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        self.query_one(VirtualTable).focus()
+
+    @on(VirtualTable.Moved)
+    def _moved(self, event: VirtualTable.Moved) -> None:
+        outcome = self.rows.records.get(event.key or "")
+        self.query_one("#why", Static).update(content(outcome.why if outcome else ""))
+
+    def action_retry(self) -> None:
+        if self.failed:
+            self.dismiss(self.failed)
+        else:
+            self.app.bell()
