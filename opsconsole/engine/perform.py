@@ -149,7 +149,7 @@ async def _beating(work: _Work) -> AsyncIterator[None]:
 
 async def _execute_all(work: _Work, outcomes: list[Outcome]) -> None:
     """Every target to its own end. When cancelled, what was in flight is unknown and what had not begun is skipped."""
-    gate = asyncio.Semaphore(type(work.change).concurrency)
+    gate = asyncio.Semaphore(work.change.concurrency)
 
     async def one(position: int) -> None:
         async with gate:

@@ -83,7 +83,7 @@ class Change(Generic[I]):
     `audit_kind` and `op_type` are those of the journal's projection a successful change belongs to (`host`, `add`).
     """
 
-    concurrency: ClassVar[int] = 20
+    concurrency: int = 20
     audit_kind: ClassVar[str] = "operation"
     op_type: ClassVar[str] = ""
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from drivers.errors import Refused, TimedOut, Unreachable
 from drivers.systemd import UnitState, act, carriers, dependencies
+from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import (
     EmptyList,
@@ -53,6 +54,10 @@ class ServiceChange(Change[ServiceTargets]):
     """One verb on one or many services of one or many hosts."""
 
     verb: ClassVar[str] = ""
+
+    def __init__(self, ctx: Context, given: ServiceTargets) -> None:
+        super().__init__(ctx, given)
+        self.concurrency = given.limit
 
     async def plan(self) -> Plan:
         items = self._items()
@@ -194,7 +199,7 @@ class ServiceChange(Change[ServiceTargets]):
     @classmethod
     def narrow(cls, given: dict[str, Any], targets: list[dict[str, Any]]) -> dict[str, Any]:
         items = [{"host": target["host"], "name": f"{target['name']}.service"} for target in targets]
-        kept = {key: value for key, value in given.items() if key == "action"}
+        kept = {key: value for key, value in given.items() if key in {"action", "limit"}}
         return {**kept, "items": items}
 
 
@@ -262,7 +267,7 @@ BY_VERB = {
 class Action(ServiceChange):
     """The document's one call for five verbs; it plans, confirms and audits as the verb itself would."""
 
-    def __init__(self, ctx: Any, given: ServiceAction) -> None:
+    def __init__(self, ctx: Context, given: ServiceAction) -> None:
         super().__init__(ctx, given)
         if given.action not in FIVE:
             raise ServiceActionUnknown(action=given.action[:60], known=", ".join(FIVE), field="action")

@@ -55,6 +55,7 @@ class ServiceTargets(Input):
     name: ServiceName | None = None
     host: HostRef = Field("local", description="host by name or id")
     items: list[Item] | None = Field(None, description="several: [{host, name}]", max_length=20_000)
+    limit: int = Field(20, ge=1, le=200, description="how many targets at a time")
 
 
 Action = Literal["start", "restart", "stop", "enable", "disable"]
