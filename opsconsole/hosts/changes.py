@@ -234,13 +234,13 @@ def apply_fields(tx: Session, host: Host, fields: Json) -> None:
     """Write planned fields to a loaded row and say so; nothing when there are none."""
     if not fields:
         return
+    environment_id = find_environment(tx, fields["environment"]).id if "environment" in fields else host.environment_id
+    if "tags" in fields:
+        set_tags(tx, host.id, fields["tags"])
+    host.environment_id = environment_id
     for name in _COLUMNS:
         if name in fields:
             setattr(host, name, fields[name])
-    if "environment" in fields:
-        host.environment_id = find_environment(tx, fields["environment"]).id
-    if "tags" in fields:
-        set_tags(tx, host.id, fields["tags"])
     host.updated_at = utc_now()
     tx.add(host)
     tx.flush()
