@@ -333,17 +333,18 @@ def _open_file(url: URL, home: Path, *, create: bool) -> str:
 
 def _engines(url: URL, busy_deadline: float) -> tuple[Engine, Engine]:
     if url.get_backend_name() == "sqlite":
-        return _sqlite_engine(url, read_only=True), _sqlite_engine(url, read_only=False)
+        busy_ms = min(1000, max(1, int(busy_deadline * 1000)))
+        return _sqlite_engine(url, busy_ms, read_only=True), _sqlite_engine(url, busy_ms, read_only=False)
     return _postgresql_engines(url, busy_deadline)
 
 
-def _sqlite_engine(url: URL, *, read_only: bool) -> Engine:
+def _sqlite_engine(url: URL, busy_ms: int, *, read_only: bool) -> Engine:
     size = READERS if read_only else 1
     engine = create_engine(url, pool_size=size, max_overflow=0, connect_args={"check_same_thread": False})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
-        sqlite.apply_pragmas(connection, read_only=read_only, busy_ms=1000)
+        sqlite.apply_pragmas(connection, read_only=read_only, busy_ms=busy_ms)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
