@@ -105,7 +105,7 @@ async def test_a_closed_stream_ends_its_source_and_never_ran_far_ahead(
     assert got == [1, 2, 3]
     await events.aclose()  # type: ignore[attr-defined]
     async with asyncio.timeout(5):
-        while not operations["closed"]:
+        while not operations["closed"]:  # noqa: ASYNC110 - it is set by another thread
             await asyncio.sleep(0.01)
     assert operations["sent"] < 200
 
