@@ -1,0 +1,45 @@
+"""The composition root: the one place that knows both the screens and what stands below them.
+
+Started by the console script; children of ours are started as `sys.executable -P -m …`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from opsconsole.cli import entry
+
+if TYPE_CHECKING:
+    from opsconsole.client import Client
+
+
+def main() -> int:
+    """The exit status for the words this process was started with."""
+    return entry.guarded(lambda: _run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    switches, words = entry.split(arguments)
+    if words or switches.version or switches.help:
+        return entry.run(switches, words)
+    return _console(switches)
+
+
+def _console(switches: entry.Switches) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        from opsconsole.engine.errors import InvalidRequest
+
+        raise InvalidRequest("the console needs a terminal; for everything else see: opsconsole --help")
+    from screens.app import run
+
+    def connect() -> Client:
+        from opsconsole.backend import connect
+
+        return connect(readonly=switches.readonly)
+
+    return run(connect, ascii=switches.ascii, readonly=switches.readonly)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,44 @@
+"""One headless request: what was asked for and how it was agreed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Request:
+    """`token` replaces the login as the identity; `secrets` are the texts that must not reach the error log."""
+
+    operation: str
+    data: dict[str, Any] = field(default_factory=dict, repr=False)
+    as_user: str | None = None
+    plan: bool = False
+    confirm: str | None = None
+    reason: str | None = None
+    wait: bool = False
+    readonly: bool = False
+    token: str | None = field(default=None, repr=False)
+
+    def secrets(self) -> Iterator[str]:
+        """Every text given in a field that may hold a secret, and the token."""
+        from opsconsole import index
+
+        named = {option[0] for option in index.OPTIONS.get(self.operation, ()) if option[3]} | _SECRET_NAMES
+        if self.token:
+            yield self.token
+        stack: list[tuple[bool, Any]] = [(False, self.data)]
+        while stack:
+            inside, value = stack.pop()
+            if isinstance(value, dict):
+                stack += [(inside or name in named, item) for name, item in value.items()]
+            elif isinstance(value, list):
+                stack += [(inside, item) for item in value]
+            elif inside and isinstance(value, str):
+                yield value
+
+
+_SECRET_NAMES = frozenset(
+    {"password", "passphrase", "private_key", "secret", "token", "original_password", "new_password", "community"}
+)
