@@ -19,11 +19,12 @@ from sqlmodel import Session, col
 
 from data.database import ANNOUNCED, Database
 from data.errors import DataError
-from data.models import Change, utc_now
+from data.models import Change, Setting, utc_now
 from data.watch import Watcher, watcher_for
 
 CHANNEL = "opsconsole_change"
 KEPT = timedelta(days=1)
+_TRIMMED = "feed.trimmed_to"
 _BATCH = 500
 _LOOK_BACK = 256
 _GAP_SECONDS = 60.0
@@ -86,7 +87,14 @@ def _trim_batch(session: Session, before: datetime) -> int:
     ids = session.connection().execute(batch).scalars().all()
     if ids:
         session.connection().execute(delete(Change).where(col(Change.id).in_(ids)))
+        session.merge(Setting(key=_TRIMMED, value=max(*ids, _trimmed_to(session)), updated_by="feed"))
     return len(ids)
+
+
+def _trimmed_to(session: Session) -> int:
+    """Highest id that was ever trimmed; 0 when none was."""
+    value = session.connection().execute(select(col(Setting.value)).where(col(Setting.key) == _TRIMMED)).scalar()
+    return value if isinstance(value, int) else 0
 
 
 class Feed:
@@ -199,7 +207,7 @@ class _Position:
             after = last or 0
         if not self._looked_back:
             gaps |= dict.fromkeys(self._missing(session, after), now)
-        lost = self._after is not None and first is not None and after < first - 1
+        lost = self._after is not None and first is not None and after < first - 1 and after < _trimmed_to(session)
         if lost:
             marker = ChangeRow(last, utc_now(), "", "", "", None, lost=True)
             return [marker], lambda: self._move(last, {}, looked_back=self._ordered)

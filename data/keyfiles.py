@@ -26,21 +26,26 @@ def read_private(path: Path) -> bytes | None:
             f"cannot read {path}: {error.strerror}",
             remedy="it must be a plain file of the user who runs the program, not a link",
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise SecretsBroken(f"{path} is not a plain file", remedy="put the key file back in its place")
-        if found.st_uid != os.geteuid():
-            raise SecretsBroken(
-                f"{path} belongs to user id {found.st_uid}, we are {os.geteuid()}",
-                remedy="run as its owner, or give the file back with chown",
-            )
-        if stat.S_IMODE(found.st_mode) & 0o077:
-            raise SecretsBroken(
-                f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o})",
-                remedy=f"run `chmod 600 {path}` and consider who may have read it",
-            )
-        return file.read(_LARGEST)
+    try:
+        _refuse_doubtful(path, os.fstat(descriptor))
+        return os.read(descriptor, _LARGEST)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_doubtful(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        raise SecretsBroken(f"{path} is not a plain file", remedy="put the key file back in its place")
+    if found.st_uid != os.geteuid():
+        raise SecretsBroken(
+            f"{path} belongs to user id {found.st_uid}, we are {os.geteuid()}",
+            remedy="run as its owner, or give the file back with chown",
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise SecretsBroken(
+            f"{path} is open to others (mode {stat.S_IMODE(found.st_mode):04o})",
+            remedy=f"run `chmod 600 {path}` and consider who may have read it",
+        )
 
 
 def create_private(path: Path, content: bytes) -> bool:

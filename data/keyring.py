@@ -149,8 +149,9 @@ def unwrap(wrapped: bytes, passphrase: str, path: Path | str = "the wrapped key"
         known, cost, salt, sealed = False, {}, b"", b""
     if not known or any(not 1 <= cost[name] <= _SCRYPT_LARGEST[name] for name in _SCRYPT):
         raise SecretsBroken(f"{path} is damaged or of another version", remedy=_RESTORE)
+    derived = _derive(passphrase, salt, cost)
     try:
-        return open_sealed(_derive(passphrase, salt, cost), sealed, context=_WRAP_CONTEXT)
+        return open_sealed(derived, sealed, context=_WRAP_CONTEXT)
     except SecretsBroken:
         raise WrongPassphrase(
             "the passphrase does not open the data key", remedy="enter it again; mind keyboard layout and caps lock"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Row, Select, and_, func, literal, or_, select, tuple_
-from sqlmodel import Session
+from sqlalchemy import ColumnElement, Row, Select, SQLColumnExpression, and_, func, literal, or_, select, tuple_
+from sqlalchemy.orm import Session
 
 AnySelect: TypeAlias = Select[*tuple[Any, ...]]
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -26,7 +26,7 @@ LARGEST_PAGE = 200
 class Order:
     """One column of an order. No column may hold nulls; the last one of a list of them must be unique."""
 
-    column: ColumnElement[Any]
+    column: SQLColumnExpression[Any]
     descending: bool = False
 
 
@@ -81,28 +81,27 @@ def keyset_page(session: Session, statement: AnySelect, keyset: Keyset) -> Keyse
     """Rows of `statement` in the order of `keyset`, which replaces any order of its own."""
     if keyset.size < 1 or not keyset.order:
         raise ValueError("a keyset needs an order and a size of at least 1")
-    keys = [part.column.label(f"keyset_{number}") for number, part in enumerate(keyset.order)]
+    keys: list[Any] = [part.column.label(f"keyset_{number}") for number, part in enumerate(keyset.order)]
     wanted = statement.add_columns(*keys).order_by(None).order_by(*_clauses(keyset.order)).limit(keyset.size + 1)
     if keyset.after is not None:
         wanted = wanted.where(_beyond(keyset.order, keyset.after))
-    found = session.connection().execute(wanted).all()
+    found = session.execute(wanted).all()
     rows = found[: keyset.size]
     more = len(found) > keyset.size
     return KeysetPage(rows, tuple(rows[-1][-len(keys) :]) if more else None)
 
 
 def cursor_page(
-    session: Session, statement: AnySelect, key: ColumnElement[int], *, cursor: int = 0, size: int = CURSOR_SIZE
+    session: Session, statement: AnySelect, key: SQLColumnExpression[int], *, cursor: int = 0, size: int = CURSOR_SIZE
 ) -> CursorPage:
     """Rows of `statement` with `key` (a positive, unique integer) above `cursor`, ascending. Raises ValueError."""
     if cursor < 0 or not 1 <= size <= LARGEST_PAGE:
         raise ValueError(f"cursor must be 0 or more and size 1..{LARGEST_PAGE}")
-    connection = session.connection()
     keyed = statement.add_columns(key.label("cursor_key")).order_by(None)
-    found = connection.execute(keyed.where(key > cursor).order_by(key).limit(size + 1)).all()
+    found = session.execute(keyed.where(key > cursor).order_by(key).limit(size + 1)).all()
     rows = found[:size]
     before = statement.with_only_columns(key).order_by(None).where(key <= cursor).order_by(key.desc()).limit(size + 1)
-    behind = connection.execute(before).scalars().all()
+    behind = session.execute(before).scalars().all()
     previous = None if not behind else behind[size] if len(behind) > size else 0
     return CursorPage(cursor, int(rows[-1][-1]) if len(found) > size else None, previous, rows)
 
@@ -110,7 +109,7 @@ def cursor_page(
 def numbered_page(
     session: Session,
     statement: AnySelect,
-    key: ColumnElement[Any],
+    key: SQLColumnExpression[Any],
     order: Sequence[Order],
     *,
     page: int = 1,
@@ -123,15 +122,14 @@ def numbered_page(
     """
     if page < 1 or not 1 <= page_size <= LARGEST_PAGE:
         raise ValueError(f"page must be 1 or more and page_size 1..{LARGEST_PAGE}")
-    connection = session.connection()
     narrow = statement.with_only_columns(key).order_by(None)
-    count = connection.execute(select(func.count()).select_from(narrow.subquery())).scalar_one()
+    count = session.execute(select(func.count()).select_from(narrow.subquery())).scalar_one()
     last = -(-count // page_size)
     rows: Sequence[AnyRow] = []
     if page <= last:
         skipped = narrow.order_by(*_clauses(order)).limit(page_size).offset((page - 1) * page_size)
-        keys = connection.execute(skipped).scalars().all()
-        rows = connection.execute(statement.where(key.in_(keys)).order_by(None).order_by(*_clauses(order))).all()
+        keys = session.execute(skipped).scalars().all()
+        rows = session.execute(statement.where(key.in_(keys)).order_by(None).order_by(*_clauses(order))).all()
     prev = min(page - 1, last)
     return NumberedPage(prev or None, page + 1 if page < last else None, count, rows)
 
@@ -144,7 +142,9 @@ def _beyond(order: Sequence[Order], after: Sequence[Any]) -> ColumnElement[bool]
     """Rows after the given values; one row comparison where the database can use an index for it."""
     if len(order) != len(after):
         raise ValueError(f"{len(order)} values are needed to continue, {len(after)} were given")
-    values = [literal(value, part.column.type) for part, value in zip(order, after, strict=True)]
+    values = [
+        literal(value, cast(ColumnElement[Any], part.column).type) for part, value in zip(order, after, strict=True)
+    ]
     directions = {part.descending for part in order}
     if len(directions) == 1:
         left, right = tuple_(*(part.column for part in order)), tuple_(*values)
