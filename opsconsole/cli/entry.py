@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from types import ModuleType
+from typing import NamedTuple
 
 from opsconsole.cli import output
 from opsconsole.engine.errors import ConsoleError, InvalidParameter, InvalidRequest
@@ -11,8 +12,7 @@ from opsconsole.engine.errors import ConsoleError, InvalidParameter, InvalidRequ
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True, slots=True)
-class Switches:
+class Switches(NamedTuple):
     """The options before the first word."""
 
     readonly: bool = False
@@ -113,16 +113,30 @@ def _operation(switches: Switches, words: list[str]) -> int:
     request.readonly = switches.readonly
     if request.operation not in index.MODULES:
         raise names.unknown([request.operation])
-    from opsconsole.cli import calling
-
+    calling = _engine()
     try:
-        return calling.run(request)
+        status: int = calling.run(request)
+        return status
     except (ConsoleError, output.ReaderGone):
         raise
     except Exception as error:
         from opsconsole.cli import failures
 
         return failures.report(error, list(request.secrets()))
+
+
+def _engine() -> ModuleType:
+    """The module that calls operations. Tens of thousands of objects are made on import and none is ever freed, so
+    the collector would only slow this down, and the end of the process too."""
+    import gc
+
+    gc.disable()
+    try:
+        from opsconsole.cli import calling
+    finally:
+        gc.enable()
+    gc.freeze()
+    return calling
 
 
 def _no_operation(spelled: list[str]) -> ConsoleError:

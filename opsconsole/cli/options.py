@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from opsconsole import index
 from opsconsole.cli.names import dashed
@@ -19,8 +19,7 @@ COMMON: dict[str, tuple[str, str]] = {
 """Options of every call: placeholder (empty for a flag) and meaning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of an input. `flag` is its option; `shape` the names inside one item of a list of objects."""
 
     name: str

@@ -6,8 +6,6 @@ import os
 import sys
 from typing import Any, TextIO
 
-from opsconsole.engine.canonical import dumps
-
 
 class ReaderGone(Exception):
     """Whoever read our output closed it (`| head`)."""
@@ -15,12 +13,12 @@ class ReaderGone(Exception):
 
 def answer(value: Any) -> None:
     """An answer as JSON: indented for a person, one line for a program."""
-    _write(sys.stdout, dumps(value, indent=2 if _is_terminal(sys.stdout) else None) + "\n")
+    _write(sys.stdout, _json(value, sys.stdout) + "\n")
 
 
 def event(value: Any) -> None:
     """One event of a stream: one line, at once."""
-    _write(sys.stdout, dumps(value) + "\n")
+    _write(sys.stdout, _json(value) + "\n")
 
 
 def text(value: str) -> None:
@@ -31,7 +29,7 @@ def text(value: str) -> None:
 def error(value: Any) -> None:
     """The error object on standard error; nowhere when that is closed too."""
     try:
-        _write(sys.stderr, dumps({"error": value}, indent=2 if _is_terminal(sys.stderr) else None) + "\n")
+        _write(sys.stderr, _json({"error": value}, sys.stderr) + "\n")
     except ReaderGone:
         silence(sys.stderr)
 
@@ -51,6 +49,12 @@ def silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def _json(value: Any, stream: TextIO | None = None) -> str:
+    from opsconsole.engine.canonical import dumps
+
+    return dumps(value, indent=2 if stream is not None and _is_terminal(stream) else None)
 
 
 def _write(stream: TextIO, value: str) -> None:
