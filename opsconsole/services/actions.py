@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from drivers.errors import Refused, TimedOut, Unreachable
-from drivers.systemd import UnitState, act, carriers, dependencies
+from drivers.systemd import UnitState, act, carriers, dependencies, show
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import (
@@ -75,7 +75,7 @@ class ServiceChange(Change[ServiceTargets]):
         dependents: list[str] = []
         for item in items:
             sight = sights[hosts[item.host].id]
-            for unit in self._units(sight, item.name):
+            for unit in await self._units(sight, item.name):
                 targets.append(self._target(sight, unit))
                 dependents += self._hits(sight, unit)
         named = ", ".join(dict.fromkeys(f"{t.host}/{t.name}" for t in targets[:5]))
@@ -105,12 +105,13 @@ class ServiceChange(Change[ServiceTargets]):
             raise RequiredFieldMissing(field="name")
         return [Item(host=self.input.host, name=self.input.name)]
 
-    def _units(self, sight: Sight, name: str) -> tuple[UnitState, ...]:
+    async def _units(self, sight: Sight, name: str) -> tuple[UnitState, ...]:
         meant = resolve(sight, name)
+        units = await self._in_full(sight, meant.units)
         where = f"{sight.host.name}/{meant.row['name']}"
         reason = refusal(meant.row, self.verb)
         if reason is None:
-            reason = next((said for unit in meant.units if (said := manual(unit, self.verb))), None)
+            reason = next((said for unit in units if (said := manual(unit, self.verb))), None)
         if reason is not None:
             state = meant.row["unit_file_state"] if self.verb in {"enable", "disable"} else meant.row["active"]
             raise StateConflict(
@@ -125,7 +126,16 @@ class ServiceChange(Change[ServiceTargets]):
                     remedy="add a NOPASSWD line for systemctl to the sudoers of this user, or log in as root",
                 )
             )
-        return meant.units
+        return units
+
+    async def _in_full(self, sight: Sight, units: tuple[UnitState, ...]) -> tuple[UnitState, ...]:
+        """Units that are only on disk, asked for by name: only then does systemd say what it would refuse."""
+        asked = [unit.id for unit in units if unit.installed_only]
+        if not asked:
+            return units
+        runner = await self.ctx.house.fleet.runner(sight.host)
+        seen = await show(runner, asked, timeout=self.ctx.house.settings.snapshot_timeout)
+        return tuple(seen.get(unit.id, unit) for unit in units)
 
     def _target(self, sight: Sight, unit: UnitState) -> Target:
         host, name = sight.host, service_name(unit.id)
