@@ -7,16 +7,18 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.worker import Worker
 
 from opsconsole.client import Client, OperationFailed, Question
 from screens.frame import Console, ConsoleModal, report_worker
+from screens.glyphs import LastFilter
 from screens.services import ServicesScreen
 from screens.text import Safe
 
@@ -54,7 +56,7 @@ class OpsConsole(Console):
     ) -> None:
         super().__init__()
         self._factory = client_factory
-        self._asked = asyncio.Lock()
+        self._last_filter = LastFilter(ascii=ascii)
         self.ascii = ascii
         self.started_read_only = readonly
         self.animation_level = "none"
@@ -115,6 +117,9 @@ class OpsConsole(Console):
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         report_worker(self, event)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._last_filter]
 
     # Keys
 

@@ -127,7 +127,7 @@ class ConsoleModal(ModalScreen[R], Generic[R]):
     ConsoleModal { layers: base over; align: center middle; background: $background 60%; }
     ConsoleModal:ansi { background: ansi_default; }
     ConsoleModal > .dialog {
-        width: 90%; max-width: 110; height: auto; max-height: 90%;
+        width: 90%; max-width: 110; height: auto; max-height: 100%;
         border: round $primary; padding: 0 1; background: $surface;
     }
     ConsoleModal > .dialog.-prod { border: heavy $error; }
@@ -137,12 +137,19 @@ class ConsoleModal(ModalScreen[R], Generic[R]):
         Binding("escape", "cancel", "cancel", id="dialog.cancel"),
     ]
 
+    AROUND: ClassVar[int] = 4
+    """Lines of the dialog beside its scrolling `.body`, which takes what height is left."""
+
     @property
     def console(self) -> Console:
         return cast(Console, self.app)
 
     def on_mount(self) -> None:
         self.mount(TooSmall())
+
+    def on_resize(self) -> None:
+        for body in self.query(".body"):
+            body.styles.max_height = max(self.size.height - 2 - self.AROUND, 3)
 
     def action_cancel(self) -> None:
         self.dismiss(None)

@@ -107,7 +107,11 @@ class ActionRun:
                     return {}
                 self.console.say(f"{self.label} …", "busy")
                 result = await self.client.call(
-                    self.chosen.operation, data, confirm=answer.confirm, reason=answer.reason
+                    self.chosen.operation,
+                    data,
+                    confirm=answer.confirm,
+                    reason=answer.reason,
+                    plan_digest=answer.digest,
                 )
             except OperationFailed as error:
                 if error.exit_status == 7 or error.code == "plan_stale":

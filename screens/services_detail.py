@@ -39,6 +39,7 @@ class DetailPane(VerticalScroll):
         self._item: Item | None = None
         self._target: Target | None = None
         self._data: Json | None = None
+        self.text = ""
 
     def compose(self) -> ComposeResult:
         yield Static(content(""), markup=False)
@@ -66,6 +67,7 @@ class DetailPane(VerticalScroll):
     def paint(self) -> None:
         """Write what is known."""
         text = content("") if self._item is None else detail_text(self._item, self._data, time.time(), self._ascii)
+        self.text = text.plain
         self.query_one(Static).update(text)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -28,10 +28,11 @@ class Ladder:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes with the call: the confirmation and the reason."""
+    """What goes with the call: the confirmation, the reason, and the digest of the plan that was shown."""
 
     confirm: str | None
     reason: str | None = None
+    digest: str | None = None
 
 
 def ladder(plan: Mapping[str, Any]) -> Ladder:
@@ -57,7 +58,7 @@ def asks(step: Ladder) -> Safe:
 def judge(step: Ladder, typed: str, reason: str) -> Answer | Safe:
     """The answer, or a sentence saying what is expected instead.
 
-    Rungs 1 and 2 confirm with the digest, so that what is done is what was shown and nothing that changed meanwhile.
+    The digest goes along, so that what is done is what was shown and nothing that changed meanwhile.
     """
     typed, reason = typed.strip(), reason.strip()
     if step.rung == 4:
@@ -68,11 +69,8 @@ def judge(step: Ladder, typed: str, reason: str) -> Answer | Safe:
         return join([Safe("Expected"), Safe(step.expect), Safe("– typed"), Safe(typed or "nothing")], " ")
     if (step.rung == 3 or step.needs_reason) and not reason:
         return Safe("A reason is needed; it is kept with the record of this change.")
-    if step.rung == 0:
-        return Answer(None, reason or None)
-    if step.rung == 3:
-        return Answer(step.expect, reason)
-    return Answer(step.digest or step.expect or "yes", reason or None)
+    confirm = {0: None, 1: step.expect or "yes"}.get(step.rung, step.expect)
+    return Answer(confirm, reason or None, step.digest or None)
 
 
 def before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Safe:

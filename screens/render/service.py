@@ -116,7 +116,8 @@ def _status(item: Item, view: View) -> Cell:
 
 def _name(item: Item, view: View) -> Cell:
     if item.service is None:
-        return Cell(Safe(item.host.error or f"({state_word(item.host.state)[0]})"), state_word(item.host.state)[1])
+        word, role = state_word(item.host.state)
+        return Cell(item.host.error or Safe(f"({word})"), role, until="age")
     return _text(item, f"  {item.service.name}" if item.service.parent else item.service.name)
 
 
@@ -218,7 +219,7 @@ SPEC: Final[Spec[Item]] = Spec(
             _since,
             lambda i: _number(-i.service.since if i.service and i.service.since is not None else None),
             minimum=5,
-            maximum=6,
+            maximum=5,
             right=True,
             above=90,
             volatile=True,
@@ -229,8 +230,8 @@ SPEC: Final[Spec[Item]] = Spec(
             "AGE",
             lambda item, view: age_cell(item.host, view.now),
             lambda i: _number(i.host.seen.at),
-            minimum=5,
-            maximum=10,
+            minimum=9,
+            maximum=9,
             right=True,
             volatile=True,
         ),

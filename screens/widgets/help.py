@@ -52,7 +52,7 @@ def _words(name: str) -> str:
 class HelpPane(ConsoleModal[None]):
     """`?`: every key of what has the focus, of the screen and of the console."""
 
-    DEFAULT_CSS = "HelpPane VerticalScroll { height: auto; max-height: 1fr; }"
+    DEFAULT_CSS = "HelpPane VerticalScroll { height: auto; }"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,q", "cancel", "close", id="help.close", show=False),
         Binding("down,j", "scroll(1)", "down", id="help.down", show=False),
@@ -67,7 +67,7 @@ class HelpPane(ConsoleModal[None]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            with VerticalScroll(can_focus=False):
+            with VerticalScroll(can_focus=False, classes="body"):
                 yield Static(self._text, markup=False)
             yield Static(content(("esc closes", "dim")), markup=False)
 

@@ -60,7 +60,7 @@ class Menu(ConsoleModal[str]):
 
     DEFAULT_CSS = """
     Menu > .dialog { max-width: 76; }
-    Menu VirtualTable { height: auto; max-height: 18; overflow-y: auto; }
+    Menu VirtualTable { overflow-y: auto; }
     """
 
     def __init__(self, title: Safe, entries: Sequence[Entry]) -> None:
@@ -75,7 +75,8 @@ class Menu(ConsoleModal[str]):
         with Vertical(classes="dialog"):
             yield Line(content((self._heading, "bold")))
             table = VirtualTable(self._rows, ascii=self.console.ascii)
-            table.styles.height = min(len(self._entries) + 1, 18)
+            table.styles.height = len(self._entries) + 1
+            table.add_class("body")
             yield table
             yield Line(content(("enter choose · esc leave", "dim")), id="because")
 

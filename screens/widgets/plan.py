@@ -28,8 +28,10 @@ ARM_AFTER: Final = 0.3
 class PlanPane(ConsoleModal[Answer]):
     """Shows a plan and asks for what its rung wants; the answer is an `Answer`, or None after esc."""
 
+    AROUND = 9
+
     DEFAULT_CSS = """
-    PlanPane .body { height: auto; max-height: 1fr; }
+    PlanPane .body { height: auto; }
     PlanPane .says { height: auto; padding: 0; }
     PlanPane CleanInput { margin: 0 0 0 2; background: $boost; }
     """
@@ -114,7 +116,7 @@ class PlanPane(ConsoleModal[Answer]):
 class ResultPane(ConsoleModal[list[str]]):
     """What came of each target; `r` answers with the keys of the failed ones, to be tried again."""
 
-    DEFAULT_CSS = "ResultPane VirtualTable { height: auto; max-height: 1fr; }"
+    AROUND = 7
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "retry", "retry the failed", id="result.retry"),
         Binding("q", "cancel", "close", id="result.close", show=False),
@@ -135,7 +137,8 @@ class ResultPane(ConsoleModal[list[str]]):
         with Vertical(classes="dialog"):
             yield Line(content((self._summary, "bold")))
             table = VirtualTable(self.rows, ascii=self.console.ascii)
-            table.styles.height = min(len(self.rows.shown) + 1, 16)
+            table.styles.height = len(self.rows.shown) + 1
+            table.add_class("body")
             yield table
             yield Static(content(""), id="why", markup=False)
             retry = f"r tries the {len(self.failed)} failed again · " if self.failed else ""

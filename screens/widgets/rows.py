@@ -19,10 +19,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell's text and its role (ok, warn, bad, busy, unknown, muted, accent or none); never a colour."""
+    """A cell's text and its role (ok, warn, bad, busy, unknown, muted, accent or none); never a colour.
+
+    A cell with `until` covers its neighbours up to the column of that id.
+    """
 
     text: Safe
     role: str = ""
+    until: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class View:
 class Column(Generic[T]):
     """One column. Widths are in cells; `above` is the narrowest table that shows it, `stretch` takes what room is left.
 
-    `volatile` columns change with the clock alone (ages). `sort` gives something comparable among all records.
+    `volatile` columns change with the clock alone (ages) and are always `maximum` wide. `sort` gives something
+    comparable among all records.
     """
 
     id: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.timer import Timer
 
@@ -12,7 +13,14 @@ from screens.widgets.line import Line
 from screens.widgets.roles import CONTENT_STYLES
 
 FLASH_SECONDS: Final = 5.0
-_KEYS: Final = {"slash": "/", "backslash": "\\", "question_mark": "?", "exclamation_mark": "!", "escape": "esc"}
+_KEYS: Final = {
+    "slash": "/",
+    "backslash": "\\",
+    "question_mark": "?",
+    "exclamation_mark": "!",
+    "escape": "esc",
+    "asterisk": "*",
+}
 
 
 def key_name(key: str) -> str:
@@ -50,13 +58,13 @@ class StatusLine(Line):
             self.show(self._keys())
 
     def _keys(self) -> Content:
+        shown: dict[str, tuple[str, ActiveBinding]] = {}
+        for key, active in self.screen.active_bindings.items():
+            if active.binding.show:
+                shown.setdefault(active.binding.action, (key, active))
         parts: list[str | tuple[str, str]] = []
         room = self.app.size.width
-        said: set[str] = set()
-        for key, active in self.screen.active_bindings.items():
-            if not active.binding.show or active.binding.action in said:
-                continue
-            said.add(active.binding.action)
+        for key, active in sorted(shown.values(), key=lambda pair: pair[1].binding.action != "help"):
             name, word = key_name(key), active.binding.description
             room -= width(name) + width(word) + 3
             if room < 0:

@@ -209,12 +209,20 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         record = self.rows.records[key]
         mark_style = self._style("table--mark") if marked and not at_cursor else base
         segments = [Segment("* " if marked else "  ", mark_style)]
-        for index, (number, size) in enumerate(self._layout):
+        index = 0
+        while index < len(self._layout):
+            number, size = self._layout[index]
             column = self.rows.spec.columns[number]
             cell = column.cell(record, self._view)
             style = base if at_cursor or not cell.role else self._style(cell.role)
             if index:
                 segments.append(Segment(" ", base))
+            index += 1
+            while cell.until and index < len(self._layout):
+                if self.rows.spec.columns[self._layout[index][0]].id == cell.until:
+                    break
+                size += 1 + self._layout[index][1]
+                index += 1
             segments.append(Segment(fit(cell.text, size, right=column.right), style))
         return Strip(Segment.simplify(segments)).crop_extend(0, cells, base)
 
@@ -235,11 +243,15 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         if self._layout_for[0] == cells:
             return
         columns, records = self.rows.spec.columns, self.rows.records
-        natural = [width(column.title) + 1 for column in columns]
+        natural = [column.maximum if column.volatile else width(column.title) + 1 for column in columns]
         for key in sample(self.rows.shown):
             record = records[key]
             for index, column in enumerate(columns):
-                natural[index] = max(natural[index], width(column.cell(record, self._view).text))
+                if column.volatile:
+                    continue
+                cell = column.cell(record, self._view)
+                if not cell.until:
+                    natural[index] = max(natural[index], width(cell.text))
         layout = lay_out(columns, natural, cells - MARK_CELLS)
         if layout != self._layout:
             self._layout = layout

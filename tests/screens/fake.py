@@ -11,6 +11,7 @@ from typing import Any
 from opsconsole.client import Json, OperationFailed, Question
 
 HOSTILE = "evil[/x]\x1b]52;c;ZXZpbA==\x07\x1b]0;owned\x1b\\\x9b31m\u202e漢字\x00\nsecond line\u200b"
+DIGEST = "d1" * 32
 NOW = 1_800_000_000.0
 
 
@@ -105,7 +106,7 @@ def plan_of(operation: str, targets: list[Json], **more: Any) -> Json:
         "rung": 1 if len(targets) == 1 else 2,
         "expect": "yes" if len(targets) == 1 else str(len(targets)),
         "needs_reason": False,
-        "digest": "d1" * 32,
+        "digest": DIGEST,
     }
     return {**plan, **more}
 
@@ -147,6 +148,7 @@ class FakeClient:
         self.changed: asyncio.Queue[list[Json]] = asyncio.Queue()
         self.asked: asyncio.Queue[Question] = asyncio.Queue()
         self.calls: list[tuple[str, Json, str | None, str | None]] = []
+        self.digests: list[str | None] = []
         self.planned: list[tuple[str, Json]] = []
         self.answers: list[tuple[int, str | None]] = []
         self.streams: list[tuple[str, Json]] = []
@@ -163,8 +165,10 @@ class FakeClient:
         *,
         confirm: str | None = None,
         reason: str | None = None,
+        plan_digest: str | None = None,
     ) -> Any:
         self.calls.append((operation, dict(data or {}), confirm, reason))
+        self.digests.append(plan_digest)
         if operation == "services.get":
             given = data or {}
             return {
