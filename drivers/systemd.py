@@ -12,7 +12,7 @@ from drivers.errors import ProtocolError, Refused, Unsupported
 from drivers.runner import Completed, Runner, quote_argv
 from drivers.systemd_answers import check_names, raise_for, said
 from drivers.systemd_guard import Deadman, DeadmanState, arm_deadman, carriers, closure, deadman_state, disarm
-from drivers.systemd_parse import PROPERTIES, HostUnits, UnitState, blocks, number, unit_of
+from drivers.systemd_parse import PROPERTIES, HostUnits, Parsed, UnitState, blocks, number, unit_of
 from drivers.systemd_script import read_answer, snapshot_script
 
 __all__ = [
@@ -40,40 +40,32 @@ _PLAIN = "LC_ALL=C TZ=UTC SYSTEMD_COLORS=0 SYSTEMD_PAGER= "
 
 
 async def snapshot(
-    runner: Runner, *, timeout: float, instance_configs: Mapping[str, str] | None = None, privileges: bool = True
+    runner: Runner,
+    *,
+    timeout: float,
+    instance_configs: Mapping[str, str] | None = None,
+    privileges: bool = True,
+    earlier: HostUnits | None = None,
 ) -> HostUnits:
     """All service units of the host, loaded or only installed, in one round trip.
 
     `instance_configs` maps a template to the glob of its configuration files (`openvpn@.service` to
     `/etc/openvpn/*.conf`); each match is an instance even when nothing enabled or started it. `privileges=False`
     leaves out the sudo question, which writes a line to the host's auth log where the answer is no.
-    Raises `Unsupported` where PID 1 is not systemd.
+    With an `earlier` answer of the same host its unit files are used again when none has changed: reading them is by
+    far the most expensive part over there. Raises `Unsupported` where PID 1 is not systemd.
     """
     configs = dict(instance_configs or {})
     started, clock = time.monotonic(), time.time()
-    script = snapshot_script(configs, privileges=privileges)
+    script = snapshot_script(configs, privileges=privileges, stamp=earlier.files.stamp if earlier else "")
     done = await runner.run("exec /bin/sh -s", stdin=script.encode(), timeout=timeout)
     duration = time.monotonic() - started
-    parsed = read_answer(done.stdout.decode("utf-8", "replace"), configs)
+    parsed = read_answer(done.stdout.decode("utf-8", "replace"), configs, earlier.files if earlier else None)
     facts = parsed.facts
-    if facts.get("systemd") == "no":
-        init = facts.get("pid1", "unknown")
-        raise Unsupported(runner.name, "read the units", f"no systemd here (PID 1 is {init})")
-    if "systemd" not in facts or "cut" in facts:
-        answer = (done.stderr or done.stdout[-300:]).decode("utf-8", "replace").strip()[:300]
-        raise ProtocolError(
-            runner.name,
-            "read the units",
-            f"the answer is incomplete (exit status {done.exit_status}): {answer or 'nothing said'}",
-            remedy="check that a plain command works there and that its login shell prints nothing",
-        )
-    if not parsed.units or facts.get("error"):
-        raise ProtocolError(runner.name, "read the units", facts.get("error") or "systemctl listed nothing")
-    middle = clock + duration / 2
-    try:
-        skew: float | None = float(facts["epoch"].partition(".")[0] + _fraction(facts["epoch"])) - middle
-    except (KeyError, ValueError):
-        skew = None
+    _check_answer(runner.name, done, parsed)
+    theirs, there = _seconds(facts.get("epoch", "")), _seconds(facts.get("epoch_end", ""))
+    working = min(duration, max(0.0, there - theirs)) if theirs and there else 0.0
+    asked = clock + (duration - working) / 2
     return HostUnits(
         host=runner.name,
         units=parsed.units,
@@ -81,16 +73,35 @@ async def snapshot(
         boot_id=facts.get("boot_id", ""),
         euid=number(facts.get("euid")),
         sudo={"yes": True, "no": False}.get(facts.get("sudo", "")),
-        taken_at=middle,
-        clock_skew=skew,
+        taken_at=asked,
+        clock_skew=theirs - asked if theirs else None,
         duration=duration,
         failed_to_parse=parsed.failed,
+        files=parsed.files,
     )
 
 
-def _fraction(epoch: str) -> str:
-    digits = epoch.partition(".")[2]
-    return f".{digits}" if digits.isdigit() else ""
+def _check_answer(host: str, done: Completed, parsed: Parsed) -> None:
+    facts = parsed.facts
+    if facts.get("systemd") == "no":
+        init = facts.get("pid1", "unknown")
+        raise Unsupported(host, "read the units", f"no systemd here (PID 1 is {init})")
+    if "systemd" not in facts or "cut" in facts:
+        answer = (done.stderr or done.stdout[-300:]).decode("utf-8", "replace").strip()[:300]
+        raise ProtocolError(
+            host,
+            "read the units",
+            f"the answer is incomplete (exit status {done.exit_status}): {answer or 'nothing said'}",
+            remedy="check that a plain command works there and that its login shell prints nothing",
+        )
+    if not parsed.units or facts.get("error"):
+        raise ProtocolError(host, "read the units", facts.get("error") or "systemctl listed nothing")
+
+
+def _seconds(epoch: str) -> float | None:
+    """`date +%s.%N`, of which busybox leaves the fraction as it stands."""
+    whole, _, fraction = epoch.partition(".")
+    return float(f"{whole}.{fraction if fraction.isdigit() else 0}") if whole.isdigit() else None
 
 
 async def show(runner: Runner, units: Sequence[str], *, timeout: float) -> dict[str, UnitState]:

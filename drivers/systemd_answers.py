@@ -27,7 +27,7 @@ _ANSWERS = (
     (
         "invalid",
         ("may be requested by dependency only", "missing the instance name", "Invalid unit name",
-         "not a valid unit name", "no default instance", "no installation config", "Job type",
+         "not a valid unit name", "no default instance", "is a non-template unit", "no installation config", "Job type",
          "is not applicable", "is transient or generated"),
         "",
     ),

@@ -105,10 +105,29 @@ class UnitState:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitFile:
+    """A unit file on disk, as `list-unit-files` has it. `path` and `description` are empty when it has none."""
+
+    state: str
+    preset: str
+    path: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFiles:
+    """All unit files of a host; `stamp` changes when any of them does."""
+
+    stamp: str = ""
+    entries: Mapping[str, UnitFile] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class HostUnits:
     """All service units of one host at one moment, by id.
 
-    `taken_at` is our clock (Unix seconds) in the middle of the round trip; `clock_skew` is theirs minus ours.
+    `taken_at` is our clock (Unix seconds) when the host was asked; `clock_skew` is theirs minus ours, in seconds,
+    exact to half a network round trip.
     `sudo` says whether `sudo -n` would run systemctl for us: None when it was not asked or not needed (`euid` 0).
     """
 
@@ -122,6 +141,7 @@ class HostUnits:
     clock_skew: float | None
     duration: float
     failed_to_parse: int = 0
+    files: UnitFiles = field(default_factory=UnitFiles, repr=False)
 
     def find(self, name: str) -> UnitState | None:
         """The unit with this id or alias."""
@@ -136,6 +156,7 @@ class Parsed:
 
     facts: dict[str, str] = field(default_factory=dict)
     units: dict[str, UnitState] = field(default_factory=dict)
+    files: UnitFiles = field(default_factory=UnitFiles)
     failed: int = 0
 
 
@@ -229,12 +250,12 @@ def unit_of(block: Mapping[str, str], *, installed_only: bool = False, sources: 
     )
 
 
-def unit_files(text: str) -> tuple[dict[str, tuple[str, str]], int]:
-    """`systemctl list-unit-files --no-legend`: name to (state, preset), and how many lines made no sense.
+def unit_files(text: str, texts: Mapping[str, tuple[str, str]]) -> tuple[dict[str, UnitFile], int]:
+    """`systemctl list-unit-files --no-legend` by name, and how many lines made no sense.
 
     The third column (preset) is missing before systemd 246 and `-` where there is none.
     """
-    found: dict[str, tuple[str, str]] = {}
+    found: dict[str, UnitFile] = {}
     odd = 0
     for line in text.splitlines():
         words = line.split()
@@ -244,21 +265,32 @@ def unit_files(text: str) -> tuple[dict[str, tuple[str, str]], int]:
             odd += 1
             continue
         preset = words[2] if len(words) > 2 and words[2] != "-" else ""
-        found[words[0]] = (words[1], preset)
+        found[words[0]] = UnitFile(words[1], preset, *texts.get(words[0], ("", "")))
     return found, odd
 
 
-def only_installed(name: str, state: str, preset: str) -> UnitState:
+def descriptions(text: str) -> dict[str, tuple[str, str]]:
+    """`PATH:Description=TEXT` lines, the directory with the highest precedence first: name to (path, text)."""
+    found: dict[str, tuple[str, str]] = {}
+    for line in text.splitlines():
+        path, _, description = line.partition(":Description=")
+        found.setdefault(path.rpartition("/")[2], (path, description))
+    return found
+
+
+def only_installed(name: str, file: UnitFile) -> UnitState:
     """A unit file that is not in memory: nothing of it can be running."""
     split = split_instance(name)
     return UnitState(
         id=name,
         names=(name,),
-        load_state="masked" if state.startswith("masked") else "not-loaded",
+        description=file.description,
+        load_state="masked" if file.state.startswith("masked") else "not-loaded",
         active_state="inactive",
         sub_state="dead",
-        unit_file_state=state,
-        unit_file_preset=preset,
+        unit_file_state=file.state,
+        unit_file_preset=file.preset,
+        fragment_path=file.path,
         template=split[0] if split else None,
         instance=unescape(split[1]) if split else None,
         installed_only=True,

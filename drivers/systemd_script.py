@@ -10,8 +10,10 @@ from drivers.systemd_names import instance_name, is_template, split_instance, va
 from drivers.systemd_parse import (
     PROPERTIES,
     Parsed,
+    UnitFiles,
     UnitState,
     blocks,
+    descriptions,
     facts,
     only_installed,
     sections,
@@ -20,6 +22,7 @@ from drivers.systemd_parse import (
 )
 
 MARKER = "@@opsconsole"
+_STAMP = re.compile(r"\d{1,20} \d{1,20}")
 _GLOB = re.compile(r"/[A-Za-z0-9_@%+=:,./-]*/[A-Za-z0-9_@%+=:,.-]*\*[A-Za-z0-9_@%+=:,.-]*")
 
 # Everything asked in one go; nothing in it needs a privilege. TZ=UTC makes every systemd print times in one format.
@@ -39,8 +42,21 @@ if [ "@SUDO@" = yes ] && [ "$euid" != 0 ]; then
 fi
 echo "$m show"
 systemctl show --no-pager -p @PROPERTIES@ -- '*.service' 2>&1 </dev/null || echo "show_failed=$?"
-echo "$m files"
-systemctl list-unit-files --no-pager --no-legend --full --type=service 2>&1
+echo "$m stamp"
+u=/etc/systemd/system; r=/run/systemd
+stamp=$(stat -c '%z %i %n' $u $u/* $r/system $r/system/* $r/generator* $r/transient /usr/lib/systemd/system \
+  /usr/local/lib/systemd/system /lib/systemd/system/. 2>/dev/null | cksum)
+echo "files_stamp=$stamp"
+if [ "$stamp" != '@STAMP@' ]; then
+  echo "$m files"
+  # With --root it is systemctl that reads the disk: it takes up to a second, in which PID 1 would do nothing else.
+  systemctl --root=/ list-unit-files --no-pager --no-legend --full --type=service 2>/dev/null ||
+    systemctl list-unit-files --no-pager --no-legend --full --type=service 2>&1
+  echo "$m texts"
+  for d in $u $r/system /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+    [ -L "${d%/systemd/system}" ] || grep -Hsm1 '^Description=' "$d"/*.service
+  done
+fi
 echo "$m links"
 set --
 for d in /etc/systemd/system /run/systemd/system /run/systemd/generator /run/systemd/generator.early \
@@ -57,6 +73,7 @@ echo "$m configs"
 echo "$m instances"
 [ $# -eq 0 ] || systemctl show --no-pager -p @PROPERTIES@ -- "$@" 2>&1
 echo "$m end"
+echo "epoch_end=$(date +%s.%N)"
 """
 
 _CONFIG_LOOP = r"""
@@ -69,8 +86,10 @@ done
 """
 
 
-def snapshot_script(instance_configs: Mapping[str, str], *, privileges: bool) -> str:
-    """The script; `instance_configs` maps a template (`openvpn@.service`) to one absolute glob with one `*`.
+def snapshot_script(instance_configs: Mapping[str, str], *, privileges: bool, stamp: str = "") -> str:
+    """The script; with the `stamp` of an earlier answer it leaves out the unit files when none has changed since.
+
+    `instance_configs` maps a template (`openvpn@.service`) to one absolute glob with one `*`.
 
     Raises ValueError for a template or glob that is not of that form, as both become part of the script.
     """
@@ -85,20 +104,31 @@ def snapshot_script(instance_configs: Mapping[str, str], *, privileges: bool) ->
         loop = loop.replace("@STEM@", template.removesuffix("@.service"))
         loops.append(loop.replace("@BEFORE@", before).replace("@AFTER@", after))
     script = _SCRIPT.replace("@PROPERTIES@", ",".join(PROPERTIES)).replace("@CONFIGS@", "".join(loops))
+    script = script.replace("@STAMP@", stamp if _STAMP.fullmatch(stamp) else "")
     return script.replace("@SUDO@", "yes" if privileges else "no")
 
 
-def read_answer(text: str, instance_configs: Mapping[str, str]) -> Parsed:
-    """The script's stdout to facts and units; odd lines are counted in `failed`."""
+def read_answer(text: str, instance_configs: Mapping[str, str], earlier: UnitFiles | None = None) -> Parsed:
+    """The script's stdout to facts and units; odd lines are counted in `failed`.
+
+    `earlier` are the unit files to use when the host says that they are still the same.
+    """
     found = sections(text, MARKER)
-    parsed = Parsed(facts=facts(found.get("host", "")))
+    parsed = Parsed(facts=facts(found.get("host", "")) | facts(found.get("end", "")))
     if "end" not in found:
         parsed.facts["cut"] = "yes"
     if error := _show_error(found.get("show", "")):
         parsed.facts["error"] = error
     _read_blocks(parsed, found.get("show", ""), loaded=True)
     _read_blocks(parsed, found.get("instances", ""), loaded=False)
-    _add_files(parsed, found.get("files", ""))
+    stamp = facts(found.get("stamp", "")).get("files_stamp", "")
+    if earlier is not None and stamp == earlier.stamp and "files" not in found:
+        parsed.files = earlier
+    else:
+        files, odd = unit_files(found.get("files", ""), descriptions(found.get("texts", "")))
+        parsed.failed += odd
+        parsed.files = UnitFiles(stamp, files)
+    _add_files(parsed)
     _add_sources(parsed, _link_sources(found.get("links", ""), parsed))
     _add_sources(parsed, _config_sources(found.get("configs", ""), instance_configs, parsed))
     parsed.units = {name: unit for name, unit in parsed.units.items() if unit.sources and not _is_idle_guess(unit)}
@@ -125,16 +155,14 @@ def _read_blocks(parsed: Parsed, text: str, *, loaded: bool) -> None:
             parsed.units[name] = unit if loaded else replace(unit, sources=())
 
 
-def _add_files(parsed: Parsed, text: str) -> None:
-    files, odd = unit_files(text)
-    parsed.failed += odd
+def _add_files(parsed: Parsed) -> None:
     known = {alias for unit in parsed.units.values() for alias in unit.names}
-    for name, (state, preset) in files.items():
+    for name, file in parsed.files.entries.items():
         unit = parsed.units.get(name)
         if unit is not None:
             parsed.units[name] = replace(unit, sources=(*unit.sources, "unit-file"))
         elif name not in known:
-            parsed.units[name] = only_installed(name, state, preset)
+            parsed.units[name] = only_installed(name, file)
 
 
 def _link_sources(text: str, parsed: Parsed) -> dict[str, list[str]]:
