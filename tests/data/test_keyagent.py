@@ -27,11 +27,17 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     forget(path)
 
 
-def gone(pid: int) -> bool:
+def ended(pid: int) -> bool:
+    """The process is gone, or dead and only waits for its parent's notice."""
     deadline = time.monotonic() + 5
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
         time.sleep(0.01)
-    return not Path(f"/proc/{pid}").exists()
+    return False
 
 
 def test_the_key_is_held_and_forgotten(home: Path) -> None:
@@ -43,12 +49,12 @@ def test_the_key_is_held_and_forgotten(home: Path) -> None:
     assert fetch_key(home) == KEY
     assert forget(home)
     assert fetch_key(home) is None
-    assert gone(status.pid)
+    assert ended(status.pid)
 
 
 def test_the_agent_ends_by_itself(home: Path) -> None:
     status = start_agent(home, KEY, 0.3)
-    assert gone(status.pid)
+    assert ended(status.pid)
     assert fetch_key(home) is None
     assert [path.name for path in (home / "run").iterdir()] == ["key.lock"]
 
@@ -58,7 +64,7 @@ def test_a_new_agent_takes_the_place_of_the_old(home: Path) -> None:
     second = start_agent(home, bytes(32), 60)
     assert fetch_key(home) == bytes(32)
     assert first.pid != second.pid
-    assert gone(first.pid)
+    assert ended(first.pid)
 
 
 def test_nothing_of_the_key_is_in_sight(home: Path) -> None:

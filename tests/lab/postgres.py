@@ -33,7 +33,7 @@ _INITDB = ("-U", "ops", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-
 _names = itertools.count(1)
 
 
-class ServerMissing(Exception):  # noqa: N818
+class ServerMissing(Exception):
     """PostgreSQL cannot be started here; the text says why."""
 
 
@@ -42,7 +42,7 @@ class PostgresServer:
 
     def __init__(self) -> None:
         self._programs = _programs()
-        self.directory = Path(tempfile.mkdtemp(prefix="opsc-pg-", dir="/tmp"))
+        self.directory = Path(tempfile.mkdtemp(prefix="opsc-pg-", dir=_roomy_memory()))
         self.port = _free_port()
         self._prefix = _as_account(self.directory)
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,6 +62,7 @@ class PostgresServer:
         log = (self.directory / "log").open("ab")
         options = [f"-p{self.port}", f"-k{self.directory}", "-clisten_addresses=127.0.0.1", "-cfsync=off"]
         options += ["-cshared_buffers=32MB", "-cmax_connections=200", "-csynchronous_commit=off"]
+        options += ["-cmax_wal_size=64MB", "-cmin_wal_size=32MB"]
         self._process = subprocess.Popen(
             [*self._prefix, str(self._programs / "postgres"), "-D", str(self.directory / "data"), *options],
             stdout=log,
@@ -119,6 +120,14 @@ class PostgresServer:
         """End every connection to the database of `url`, as an administrator or a restart would."""
         name = sql.Literal(url.rsplit("/", 1)[1])
         self.run(sql.SQL("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {}").format(name))
+
+
+def _roomy_memory() -> str:
+    """A directory in memory: copying a database takes 0.02 s there and 0.35 s on a disk. Else /tmp."""
+    memory = Path("/dev/shm")
+    if memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 2**30:
+        return str(memory)
+    return "/tmp"
 
 
 def _programs() -> Path:
