@@ -1,0 +1,107 @@
+"""The log buffer against a plain list: what is kept, shown, laid out and found."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from screens.text import Safe, wrap
+from screens.widgets.lines import LogBuffer, LogLine, level
+
+
+def line(text: str, priority: int = 6) -> LogLine:
+    return LogLine(None, Safe("h"), Safe("u"), priority, Safe(text))
+
+
+def texts(buffer: LogBuffer) -> list[str]:
+    """The shown rows as text, through the row mapping."""
+    found = []
+    for row in range(buffer.rows):
+        place = buffer.at_row(row)
+        assert place is not None
+        found.append(f"{buffer.line(place[0]).text}/{place[1]}")
+    return found
+
+
+def rows_of(found: LogLine) -> int:
+    return len(wrap(found.text, 4))
+
+
+@given(
+    st.lists(st.lists(st.text("ab漢", max_size=9), max_size=12), max_size=8),
+    st.integers(1, 15),
+    st.booleans(),
+    st.booleans(),
+)
+def test_the_buffer_is_the_end_of_a_list(
+    batches: list[list[str]], capacity: int, wrapped: bool, filtered: bool
+) -> None:
+    buffer = LogBuffer(capacity)
+    if filtered:
+        buffer.set_filter("a")
+    if wrapped:
+        buffer.set_layout(rows_of)
+    every: list[str] = []
+    rows = 0
+    for batch in batches:
+        grown = buffer.extend([line(text) for text in batch])
+        rows += grown.added - grown.dropped
+        every += batch
+        kept = every[-capacity:]
+        shown = [text for text in kept if not filtered or "a" in f"h u {text}"]
+        parts = [(text, len(wrap(Safe(text), 4)) if wrapped else 1) for text in shown]
+        assert texts(buffer) == [f"{text}/{part}" for text, count in parts for part in range(count)]
+        assert buffer.rows == rows
+        assert buffer.dropped == max(len(every) - capacity, 0)
+    for row in range(buffer.rows):
+        place = buffer.at_row(row)
+        assert place is not None
+        first = buffer.row_of(place[0])
+        assert first is not None
+        assert first + place[1] == row
+
+
+def test_memory_is_given_back() -> None:
+    buffer = LogBuffer(1000)
+    for _ in range(50):
+        buffer.extend([line("x")] * 700)
+    assert len(buffer) == 1000
+    assert len(buffer.lines._items) <= 3000
+    assert buffer.dropped == 34_000
+
+
+def test_filter_and_errors_only() -> None:
+    buffer = LogBuffer()
+    buffer.extend([line("one", 3), line("two", 6), line("one more", 6)])
+    buffer.set_filter("one")
+    assert texts(buffer) == ["one/0", "one more/0"]
+    buffer.set_filter("one", errors_only=True)
+    assert texts(buffer) == ["one/0"]
+    buffer.set_filter("level:err")
+    assert texts(buffer) == ["one/0"]
+    buffer.set_filter("")
+    assert buffer.shown == 3
+
+
+def test_find_goes_both_ways_and_only_among_the_shown() -> None:
+    buffer = LogBuffer()
+    buffer.extend([line(text) for text in ("needle 0", "hay", "Needle 2", "hay needle 3")])
+    assert buffer.find("needle", 4, -1) == 3
+    assert buffer.find("needle", 3, -1) == 2
+    assert buffer.find("needle", 0, 1) == 2
+    assert buffer.find("needle", 0, -1) is None
+    assert buffer.find("nothing", 0, 1) is None
+    buffer.set_filter("!hay")
+    assert buffer.find("needle", 4, -1) == 2
+    assert buffer.row_of(3) is None
+
+
+def test_an_empty_buffer_has_nothing() -> None:
+    buffer = LogBuffer()
+    assert buffer.at_row(0) is None
+    assert buffer.find("x", 0, 1) is None
+    assert buffer.row_of(0) is None
+
+
+def test_levels() -> None:
+    assert [level(value) for value in (0, 7, 8, -1, None, "3")] == [0, 7, 8, 8, 8, 8]
