@@ -58,7 +58,8 @@ async def test_the_same_list_from_the_database(desk: Desk) -> None:
     assert kept["hosts"][0]["age"] < 60
 
 
-async def test_instances(desk: Desk) -> None:
+async def test_instances(desk: Desk, guest_a: Guest) -> None:
+    guest_a.sh("systemctl start work@b")
     instances = (await desk.call("services.instances.list", host="a", name="work@"))["instances"]
     found = {instance["instance_name"]: instance for instance in instances}
     assert found["a"]["status"] == "started"
@@ -66,6 +67,8 @@ async def test_instances(desk: Desk) -> None:
     assert "with-dash" in found
     one = await desk.call("services.instances.get", host="a", name="work@", instance_name="b")
     assert (one["name"], one["instance_name"], one["status"]) == ("work@", "b", "started")
+    assert one["enabled"] == "disabled"
+    guest_a.sh("systemctl stop work@b")
     assert (await desk.call("services.instances.list", host="a", name="static")) == {"instances": []}
 
 
@@ -219,4 +222,4 @@ async def test_a_cancelled_call_leaves_unknown_and_never_a_silent_half(desk: Des
         await call
     target = await database.read(lambda tx: tx.exec(select(RunTarget)).one())
     assert target.state == "unknown"
-    assert "slowstop" in target.error["message"]
+    assert "slowstop" in str(target.error)
