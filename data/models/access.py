@@ -6,12 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import CheckConstraint, Index, UniqueConstraint
 from sqlalchemy.schema import SchemaItem
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from data.models.columns import UtcDateTime, utc_now
+from data.models.columns import Record, UtcDateTime, utc_now
 
 
-class User(SQLModel, table=True):
+class User(Record, table=True):
     """A person. `username` is the operating-system login unless an outside identity service says otherwise."""
 
     __tablename__ = "user"
@@ -32,7 +32,7 @@ class User(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class Role(SQLModel, table=True):
+class Role(Record, table=True):
     """A named bundle of rights; the two built-in ones cannot be renamed or deleted."""
 
     __tablename__ = "role"
@@ -43,7 +43,7 @@ class Role(SQLModel, table=True):
     builtin: bool = False
 
 
-class UserRole(SQLModel, table=True):
+class UserRole(Record, table=True):
     """Membership."""
 
     __tablename__ = "user_role"
@@ -60,7 +60,7 @@ def _grant_rules(table: str, of: str) -> tuple[SchemaItem, ...]:
     )
 
 
-class ModuleGrant(SQLModel, table=True):
+class ModuleGrant(Record, table=True):
     """One flag of one module given to one subject."""
 
     __tablename__ = "module_grant"
@@ -75,7 +75,7 @@ class ModuleGrant(SQLModel, table=True):
     granted_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class HostGrant(SQLModel, table=True):
+class HostGrant(Record, table=True):
     """One flag of one host given to one subject."""
 
     __tablename__ = "host_grant"
@@ -90,7 +90,7 @@ class HostGrant(SQLModel, table=True):
     granted_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class ApplicationGrant(SQLModel, table=True):
+class ApplicationGrant(Record, table=True):
     """One flag of one application given to one subject; nothing is inherited along the tree."""
 
     __tablename__ = "application_grant"
@@ -105,7 +105,7 @@ class ApplicationGrant(SQLModel, table=True):
     granted_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class BusinessGrant(SQLModel, table=True):
+class BusinessGrant(Record, table=True):
     """One flag of one product line given to one subject."""
 
     __tablename__ = "business_grant"
@@ -120,7 +120,7 @@ class BusinessGrant(SQLModel, table=True):
     granted_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class AuthToken(SQLModel, table=True):
+class AuthToken(Record, table=True):
     """A token for programs. Only its hash is kept; `last_four` is what lists show."""
 
     __tablename__ = "auth_token"
@@ -136,7 +136,7 @@ class AuthToken(SQLModel, table=True):
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
-class LoginSession(SQLModel, table=True):
+class LoginSession(Record, table=True):
     """A signed-in client of the application interface; only the hash of its token is kept."""
 
     __tablename__ = "login_session"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlalchemy import UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from data.models.columns import UtcDateTime, utc_now
+from data.models.columns import Record, UtcDateTime, utc_now
 
 
-class Production(SQLModel, table=True):
+class Production(Record, table=True):
     """A product line."""
 
     __tablename__ = "production"
@@ -20,7 +20,7 @@ class Production(SQLModel, table=True):
     description: str | None = None
 
 
-class Application(SQLModel, table=True):
+class Application(Record, table=True):
     """One node of the application tree; `full_name` is the dotted path from the root, kept for search."""
 
     __tablename__ = "application"
@@ -47,7 +47,7 @@ class Application(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class AppInstance(SQLModel, table=True):
+class AppInstance(Record, table=True):
     """An application on a host."""
 
     __tablename__ = "app_instance"
@@ -60,7 +60,7 @@ class AppInstance(SQLModel, table=True):
     version: str = ""
 
 
-class ResponsePerson(SQLModel, table=True):
+class ResponsePerson(Record, table=True):
     """Who answers for an application, as `dev`, `ops`, `qa` or `pm`."""
 
     __tablename__ = "response_person"
@@ -70,7 +70,7 @@ class ResponsePerson(SQLModel, table=True):
     type: str = Field(primary_key=True)
 
 
-class ApplicationRequirement(SQLModel, table=True):
+class ApplicationRequirement(Record, table=True):
     """`application_id` does not work without `required_id`."""
 
     __tablename__ = "application_requirement"

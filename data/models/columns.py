@@ -50,6 +50,12 @@ BIG_ID = BigInteger().with_variant(Integer(), "sqlite")
 """64 bit on both; SQLite numbers only a plain INTEGER key by itself."""
 
 
+class Record(SQLModel):
+    """Base of every table. Its validator is built on first use only, since tables are not built from input."""
+
+    model_config = {"defer_build": True}
+
+
 def utc_now() -> datetime:
     """Now, aware, in UTC."""
     return datetime.now(UTC)

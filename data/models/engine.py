@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Index, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from data.models.columns import BIG_ID, JSON_TYPE, UtcDateTime, utc_now
+from data.models.columns import BIG_ID, JSON_TYPE, Record, UtcDateTime, utc_now
 
 
-class Run(SQLModel, table=True):
+class Run(Record, table=True):
     """One execution, committed before its first effect. `id` is a UUIDv7 string, `holder` {host, boot_id, pid, start}.
 
     `state` is running, finished, partial, failed, unknown or refused. A running row whose holder is dead is unknown.
@@ -43,7 +43,7 @@ class Run(SQLModel, table=True):
     answer: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
 
 
-class RunTarget(SQLModel, table=True):
+class RunTarget(Record, table=True):
     """One object of a run. `state` is waiting, in_flight, done, failed, unknown or skipped."""
 
     __tablename__ = "run_target"
@@ -64,7 +64,7 @@ class RunTarget(SQLModel, table=True):
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
 
 
-class Lease(SQLModel, table=True):
+class Lease(Record, table=True):
     """Who acts on a resource now. A row stays after release, so that `token`, the fence, only ever grows."""
 
     __tablename__ = "lease"
@@ -80,7 +80,7 @@ class Lease(SQLModel, table=True):
     released: bool = False
 
 
-class Audit(SQLModel, table=True):
+class Audit(Record, table=True):
     """One line of the journal: append-only, `seq` without gaps, `mac` chained through its step."""
 
     __tablename__ = "audit"
@@ -117,7 +117,7 @@ class Audit(SQLModel, table=True):
     mac: str
 
 
-class AuditStep(SQLModel, table=True):
+class AuditStep(Record, table=True):
     """One link of the chain: the lines `first_seq`..`last_seq` written in one transaction."""
 
     __tablename__ = "audit_step"
@@ -131,7 +131,7 @@ class AuditStep(SQLModel, table=True):
     mac: str
 
 
-class AuditHead(SQLModel, table=True):
+class AuditHead(Record, table=True):
     """The end of the chain: the one row (`id` 1) a record transaction locks. Seeded with step 0 and an empty mac."""
 
     __tablename__ = "audit_head"
@@ -142,7 +142,7 @@ class AuditHead(SQLModel, table=True):
     mac: str = ""
 
 
-class Change(SQLModel, table=True):
+class Change(Record, table=True):
     """Outbox of the change feed: written in the transaction that made the change, trimmed after a day."""
 
     __tablename__ = "change"
@@ -156,7 +156,7 @@ class Change(SQLModel, table=True):
     run_id: str | None = None
 
 
-class Setting(SQLModel, table=True):
+class Setting(Record, table=True):
     """One setting of the whole installation."""
 
     __tablename__ = "setting"

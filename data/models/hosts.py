@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import CheckConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
 
-from data.models.columns import JSON_TYPE, UtcDateTime, utc_now
+from data.models.columns import JSON_TYPE, Record, UtcDateTime, utc_now
 
 
-class Environment(SQLModel, table=True):
+class Environment(Record, table=True):
     """A ring of machines under one policy; a plan is judged by the highest level it touches."""
 
     __tablename__ = "environment"
@@ -24,7 +24,7 @@ class Environment(SQLModel, table=True):
     read_only: bool = False
 
 
-class Credential(SQLModel, table=True):
+class Credential(Record, table=True):
     """A secret with a name. `sealed` opens only with the data key; `public` holds what may be shown (a fingerprint)."""
 
     __tablename__ = "credential"
@@ -40,7 +40,7 @@ class Credential(SQLModel, table=True):
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
 
 
-class Host(SQLModel, table=True):
+class Host(Record, table=True):
     """A managed machine. `memory` is in MiB, `address` null means: resolve the name.
 
     `version` grows by one with every flushed change of a loaded row; a write over a newer one raises.
@@ -80,7 +80,7 @@ class Host(SQLModel, table=True):
 Host.__mapper__.version_id_col = Host.__table__.c.version  # type: ignore[attr-defined]
 
 
-class HostTag(SQLModel, table=True):
+class HostTag(Record, table=True):
     """A word on a host; inventory groups become tags."""
 
     __tablename__ = "host_tag"
@@ -89,7 +89,7 @@ class HostTag(SQLModel, table=True):
     tag: str = Field(primary_key=True, index=True)
 
 
-class HostObservation(SQLModel, table=True):
+class HostObservation(Record, table=True):
     """The last thing a driver saw of one host, by kind: an observation, never a record.
 
     `payload` is zlib-compressed JSON, `digest` names its content so that an unchanged sight need not be shown again.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field
+
+from data.models.columns import Record
 
 
-class ServiceConf(SQLModel, table=True):
+class ServiceConf(Record, table=True):
     """One known service. `unit` is its unit name when that differs, `instance_configs` a glob of its instances."""
 
     __tablename__ = "service_conf"

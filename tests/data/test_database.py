@@ -10,15 +10,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text, update
+from sqlalchemy import create_engine, event, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlmodel import Session, col, select
 
-from data import sqlite
-from data.database import Database
+from data import migrate, sqlite
+from data.database import Database, parse_url
 from data.errors import DatabaseBusy, DatabaseUnavailable, SchemaMismatch, StaleRecord
 from data.migrate import upgrade
 from data.models import AuditHead, Environment, Host, HostObservation, HostTag, Role, Setting
+from data.version import HEAD
 from tests.data.helpers import finished, other_process, url_of
 from tests.lab.postgres import MakeUrl, PostgresServer
 
@@ -362,7 +363,7 @@ def test_a_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
         file.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(SchemaMismatch) as caught:
         Database.open(None, home=tmp_path)
-    assert (caught.value.found, caught.value.expected) == ("9999", "0001")
+    assert (caught.value.found, caught.value.expected) == ("9999", HEAD)
     assert "9999" in caught.value.message
     assert not (tmp_path / "backups").exists()
 
@@ -467,9 +468,28 @@ def test_an_empty_server_database_is_not_touched(postgres_server: PostgresServer
             with pytest.raises(SchemaMismatch) as caught:
                 refused(names)
             assert "db upgrade" in caught.value.remedy
-        assert upgrade(database, home=tmp_path) == (None, "0001")
+        assert upgrade(database, home=tmp_path) == (None, HEAD)
         database.write_sync(lambda session: session.add(add_host("web-1")))
         assert not database.read_only
+        assert database.read_sync(names) == ["local", "web-1"]
+    postgres_server.drop(url)
+
+
+def test_an_older_server_database_is_read_until_it_is_upgraded(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    url = postgres_server.create()
+    engine = create_engine(parse_url(url, tmp_path))
+    with engine.begin() as connection:
+        migrate.run(connection, "0001")
+    engine.dispose()
+    with Database.open(url, home=tmp_path) as database:
+        assert (database.schema_state, database.read_only) == ("older", True)
+        assert database.read_sync(names) == ["local"]
+        with pytest.raises(SchemaMismatch, match="0001"):
+            database.write_sync(lambda session: session.add(add_host("web-1")))
+        with pytest.raises(SchemaMismatch, match="0001"):
+            database.read_sync(lambda session: session.exec(select(AuditHead)).all())
+        assert upgrade(url, home=tmp_path) == ("0001", HEAD)
+        database.write_sync(lambda session: session.add(add_host("web-1")))
         assert database.read_sync(names) == ["local", "web-1"]
     postgres_server.drop(url)
 
@@ -481,7 +501,7 @@ def test_a_server_of_another_version_is_read_only(postgres_copy: str, tmp_path: 
     with Database.open(postgres_copy, home=tmp_path) as database:
         assert database.schema_state == "newer"
         assert database.read_sync(names) == ["local"]
-        with pytest.raises(SchemaMismatch, match=r"9999.*0001"):
+        with pytest.raises(SchemaMismatch, match=f"9999.*{HEAD}"):
             database.write_sync(lambda session: session.add(add_host("web-1")))
     with pytest.raises(SchemaMismatch):
         upgrade(postgres_copy, home=tmp_path)

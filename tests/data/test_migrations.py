@@ -14,10 +14,9 @@ from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SAWarning
 from sqlmodel import SQLModel, select
 
-import data.database
 from data import migrate, sqlite
 from data.database import Database
-from data.errors import DatabaseBusy
+from data.errors import DatabaseBusy, DatabaseUnavailable
 from data.migrations.settings import options
 from data.models import Host
 from data.version import HEAD, REVISIONS
@@ -81,47 +80,61 @@ def test_upgrading_a_current_database_does_nothing(make_url: MakeUrl, tmp_path: 
 
 
 @pytest.fixture
-def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file one version behind: a known revision 0000 stands before the real first one."""
-    Database.open(None, home=tmp_path).close()
-    monkeypatch.setattr(data.database, "REVISIONS", ("0000", *REVISIONS))
-    return _set_back(tmp_path / "opsconsole.db")
-
-
-def _set_back(path: Path) -> Path:
-    with closing(sqlite3.connect(path)) as file, file:
-        file.execute("UPDATE alembic_version SET version_num = '0000'")
+def older(tmp_path: Path) -> Path:
+    """A file as the first version left it, with a host in it."""
+    path = tmp_path / "opsconsole.db"
+    sqlite.prepare_file(path, create=True)
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        migrate.run(connection, REVISIONS[0])
+        connection.exec_driver_sql("UPDATE host SET location = 'kept'")
+    engine.dispose()
     return path
 
 
-def _step(connection: Connection) -> None:
-    connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
-    connection.exec_driver_sql("CREATE TABLE made_by_step (id INTEGER)")
-
-
-def test_an_older_file_is_copied_and_migrated(older: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "run", _step)
+def test_an_older_file_is_copied_and_migrated(older: Path, tmp_path: Path) -> None:
     with Database.open(None, home=tmp_path) as database:
         assert database.schema_state == "current"
+        assert database.read_sync(lambda session: session.exec(select(Host.location)).all()) == ["kept"]
     [copy] = (tmp_path / "backups").iterdir()
-    assert copy.name.endswith("-0000.db")
+    assert copy.name.endswith(f"-{REVISIONS[0]}.db")
     assert copy.stat().st_mode & 0o777 == 0o600
-    assert sqlite.schema_version(copy) == "0000"
+    assert sqlite.schema_version(copy) == REVISIONS[0]
 
 
 def test_a_failing_migration_leaves_the_file_as_it_was(
     older: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = migrate.run
+
     def break_down(connection: Connection) -> None:
-        _step(connection)
+        real(connection)
         raise RuntimeError("half way")
 
-    monkeypatch.setattr(migrate, "run", break_down)
-    with pytest.raises(RuntimeError, match="half way"):
-        Database.open(None, home=tmp_path)
-    assert sqlite.schema_version(older) == "0000"
+    with monkeypatch.context() as patch:
+        patch.setattr(migrate, "run", break_down)
+        with pytest.raises(RuntimeError, match="half way"):
+            Database.open(None, home=tmp_path)
+    assert sqlite.schema_version(older) == REVISIONS[0]
     with closing(sqlite3.connect(older)) as file:
-        assert file.execute("SELECT name FROM sqlite_master WHERE name = 'made_by_step'").fetchall() == []
+        assert file.execute("SELECT name FROM sqlite_master WHERE name = 'audit'").fetchall() == []
+    Database.open(None, home=tmp_path).close()
+    assert sqlite.schema_version(older) == HEAD
+
+
+def test_a_migration_that_would_orphan_rows_is_undone(
+    older: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = migrate.run
+
+    def orphan(connection: Connection) -> None:
+        real(connection)
+        connection.exec_driver_sql("INSERT INTO host_tag VALUES (999, 'x')")
+
+    monkeypatch.setattr(migrate, "run", orphan)
+    with pytest.raises(DatabaseUnavailable, match="host_tag"):
+        Database.open(None, home=tmp_path)
+    assert sqlite.schema_version(older) == REVISIONS[0]
 
 
 def test_five_backups_are_kept(older: Path, tmp_path: Path) -> None:
