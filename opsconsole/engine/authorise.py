@@ -39,16 +39,24 @@ async def subjects(ctx: Context, operation: Operation, wanted: list[Subject]) ->
 async def refuse(ctx: Context, operation: Operation, refused: Sequence[tuple[Subject | None, Decision]]) -> None:
     """Record the refusal and raise it."""
 
-    def work(tx: Session) -> tuple[ConsoleError, dict[str, Any] | None]:
-        error = _error(tx, ctx, operation, refused)
-        entries = [_entry(ctx, operation, subject, error) for subject, _ in refused[:50]]
-        head = audit.append(tx, ctx.house.audit_key, entries, at=ctx.now())
-        return error, {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None
+    error = await ctx.database.read(lambda tx: _error(tx, ctx, operation, refused))
+    await _append(ctx, [_entry(ctx, operation, subject, error) for subject, _ in refused[:50]])
+    raise error
 
-    error, head = await ctx.database.write(work)
+
+async def record_refusal(ctx: Context, operation: Operation, error: ConsoleError) -> None:
+    """Record a refusal that the plan itself found (a right he may not give away)."""
+    await _append(ctx, [_entry(ctx, operation, None, error)])
+
+
+async def _append(ctx: Context, entries: list[audit.Entry]) -> None:
+    def work(tx: Session) -> dict[str, Any] | None:
+        head = audit.append(tx, ctx.house.audit_key, entries, at=ctx.now())
+        return {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None
+
+    head = await ctx.database.write(work)
     if head is not None:
         note_at_home(ctx.house.home, **head)
-    raise error
 
 
 def _error(

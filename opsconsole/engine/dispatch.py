@@ -12,7 +12,7 @@ from drivers.errors import DriverError
 from opsconsole.engine import authorise
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate as translate_driver
-from opsconsole.engine.errors import ConsoleError, InvalidParameter, InvalidRequest, RequiredFieldMissing
+from opsconsole.engine.errors import ConsoleError, EmptyList, InvalidParameter, InvalidRequest, RequiredFieldMissing
 from opsconsole.engine.perform import Consent, perform, plan_change
 from opsconsole.engine.registry import Input, Operation, find
 from opsconsole.house import translate as translate_data
@@ -38,6 +38,8 @@ def _input_error(operation: Operation, error: ValidationError) -> ConsoleError:
     field = ".".join(str(part) for part in first["loc"]) or None
     if first["type"] == "missing":
         return RequiredFieldMissing(field=field)
+    if first["type"] == "too_short":
+        return EmptyList(field=field)
     if first["type"] == "extra_forbidden":
         known = ", ".join(operation.input.model_fields) or "none"
         return InvalidParameter(field=field, reason=f"no such field; {operation.id} takes: {known}")

@@ -26,6 +26,7 @@ from opsconsole.engine.errors import (
     EmptyList,
     OutcomeUnknown,
     PartlyFailed,
+    PermissionGrantDenied,
     PlanStale,
     StateConflict,
     UnexpectedError,
@@ -63,7 +64,11 @@ async def plan_change(ctx: Context, operation: Operation, given: Input) -> tuple
         raise TypeError(f"{operation.id} is no change")
     await authorise.coarse(ctx, operation)
     change = operation.change(ctx, given)
-    plan = await change.plan()
+    try:
+        plan = await change.plan()
+    except PermissionGrantDenied as error:
+        await authorise.record_refusal(ctx, operation, error)
+        raise
     if not plan.targets:
         raise EmptyList(field="items")
     await authorise.targets(ctx, operation, plan)
@@ -185,6 +190,8 @@ async def _execute_one(work: _Work, position: int, outcome: Outcome) -> None:
         except DriverError as error:
             outcome.state = "unknown" if isinstance(error, TimedOut) else "failed"
             outcome.error = translate(error).as_json()
+        except DataError as error:
+            outcome.state, outcome.error = "failed", translate_data(error).as_json()
         except Exception as error:
             outcome.error = UnexpectedError(
                 f"{target.name}: a bug of ours ({type(error).__name__}: {error}); what happened to it is not known"
