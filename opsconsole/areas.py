@@ -5,4 +5,10 @@ AREAS = (
     "opsconsole.services.actions",
     "opsconsole.services.watch",
     "opsconsole.services.journal",
+    "opsconsole.hosts.reads",
+    "opsconsole.hosts.changes",
+    "opsconsole.hosts.guards",
+    "opsconsole.hosts.keys",
+    "opsconsole.hosts.imports",
+    "opsconsole.hosts.environments",
 )

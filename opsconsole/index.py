@@ -4,6 +4,24 @@ Operation = tuple[str, str, str, str, str, tuple[str, ...], str, str, bool, bool
 Option = tuple[str, str, bool, bool, bool, tuple[str, ...], str]
 
 OPERATIONS: tuple[Operation, ...] = (
+    ('environments.create', 'Add an environment', 'module.host.add_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
+    ('environments.delete', 'Delete an environment that holds nothing', 'module.host.edit_host', 'high', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
+    ('environments.list', 'List the environments with the number of their hosts', 'host.view_host', 'none', 'read', (), '', 'opsconsole.hosts.environments', False, False),
+    ('environments.update', 'Change an environment: its level, colour, and whether it is read-only', 'module.host.edit_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
+    ('hosts.create', 'Add a host', 'module.host.add_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.changes', False, False),
+    ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, False),
+    ('hosts.get', 'Show one host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
+    ('hosts.import_inventory', 'Import an Ansible inventory (INI or YAML); groups become tags; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
+    ('hosts.import_ssh_config', 'Import the hosts named in ssh_config; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
+    ('hosts.list', 'List hosts with filters name, host_type, status, tag, environment', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
+    ('hosts.maintenance.begin', 'Begin maintenance on a host: nobody else may change anything on it', 'host.edit_host', 'low', 'write', ('host',), 'm', 'opsconsole.hosts.guards', False, False),
+    ('hosts.maintenance.end', "End the maintenance of a host, another's after a confirmation", 'host.edit_host', 'low', 'write', ('host',), 'M', 'opsconsole.hosts.guards', False, False),
+    ('hosts.protect', 'Protect a host: dangerous operations on it are refused', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
+    ('hosts.scan_key', 'Show the ssh host keys a host shows now, and whether they are trusted', 'host.login_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.keys', False, False),
+    ('hosts.set_credential', 'Say which stored credential opens a host over ssh', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
+    ('hosts.trust', 'Accept the ssh host key a host shows now', 'host.login_host', 'high', 'action', ('host',), '', 'opsconsole.hosts.keys', False, False),
+    ('hosts.unprotect', 'Take the protection off a host', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
+    ('hosts.update', 'Change a host', 'host.edit_host', 'low', 'write', ('host',), 'e', 'opsconsole.hosts.changes', False, False),
     ('services.action', 'Run start, restart, stop, enable or disable on a service', 'module.service.manage_service', 'high', 'action', ('service',), '', 'opsconsole.services.actions', False, True),
     ('services.dependencies', 'Show what a service cannot run without and what would be hit when it stops', 'module.service.view_service', 'none', 'read', ('service',), '', 'opsconsole.services.reads', False, False),
     ('services.disable', 'Disable a service at boot (services.action with action=disable)', 'module.service.manage_service', 'high', 'action', ('service',), 'D', 'opsconsole.services.actions', False, True),
@@ -25,6 +43,113 @@ OPERATIONS: tuple[Operation, ...] = (
 MODULES: dict[str, str] = {row[0]: row[7] for row in OPERATIONS}
 
 OPTIONS: dict[str, tuple[Option, ...]] = {
+    'environments.create': (
+        ('name', 'str', True, False, False, (), ''),
+        ('level', 'str', False, False, False, ('prod', 'stage', 'dev'), ''),
+        ('colour_role', 'str', False, False, False, (), ''),
+        ('read_only', 'bool', False, False, False, (), ''),
+    ),
+    'environments.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'environments.list': (
+    ),
+    'environments.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('level', 'str', False, False, False, ('prod', 'stage', 'dev'), ''),
+        ('colour_role', 'str', False, False, False, (), ''),
+        ('read_only', 'bool', False, False, False, (), ''),
+    ),
+    'hosts.create': (
+        ('cpu', 'int', False, False, False, (), ''),
+        ('memory', 'int', False, False, False, (), ''),
+        ('os_type', 'str', False, False, False, (), ''),
+        ('location', 'str', False, False, False, (), ''),
+        ('ip_address', 'str', False, False, True, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+        ('address', 'str', False, False, False, (), ''),
+        ('ssh_port', 'int', False, False, False, (), ''),
+        ('ssh_user', 'str', False, False, False, (), ''),
+        ('become', 'bool', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('tags', 'str', False, False, True, (), ''),
+        ('name', 'str', True, False, False, (), ''),
+        ('host_type', 'str', True, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+    ),
+    'hosts.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.import_inventory': (
+        ('path', 'str', False, False, False, (), ''),
+        ('content', 'str', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('host_type', 'str', False, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+        ('include', 'str', False, False, True, (), ''),
+        ('exclude', 'str', False, False, True, (), ''),
+    ),
+    'hosts.import_ssh_config': (
+        ('path', 'str', False, False, False, (), ''),
+        ('content', 'str', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('host_type', 'str', False, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+        ('include', 'str', False, False, True, (), ''),
+        ('exclude', 'str', False, False, True, (), ''),
+    ),
+    'hosts.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('host_type', 'str', False, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+        ('status', 'str', False, False, False, (), ''),
+        ('tag', 'str', False, False, True, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+    ),
+    'hosts.maintenance.begin': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('reason', 'str', True, False, False, (), ''),
+        ('until', 'str', False, False, False, (), ''),
+    ),
+    'hosts.maintenance.end': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.protect': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.scan_key': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.set_credential': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('credential', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.trust': (
+        ('host', 'int|str', True, False, False, (), ''),
+        ('fingerprint', 'str', True, False, False, (), ''),
+    ),
+    'hosts.unprotect': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.update': (
+        ('cpu', 'int', False, False, False, (), ''),
+        ('memory', 'int', False, False, False, (), ''),
+        ('os_type', 'str', False, False, False, (), ''),
+        ('location', 'str', False, False, False, (), ''),
+        ('ip_address', 'str', False, False, True, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+        ('address', 'str', False, False, False, (), ''),
+        ('ssh_port', 'int', False, False, False, (), ''),
+        ('ssh_user', 'str', False, False, False, (), ''),
+        ('become', 'bool', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('tags', 'str', False, False, True, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('version', 'int', False, False, False, (), ''),
+    ),
     'services.action': (
         ('name', 'str', False, False, False, (), 'unit, for example nginx'),
         ('host', 'int|str', False, False, False, (), 'host by name or id'),
