@@ -72,9 +72,11 @@ def report_worker(console: Console, event: Worker.StateChanged) -> None:
 class TooSmall(Widget):
     """Covers a screen in a window too small for it."""
 
+    SCOPED_CSS = False
     DEFAULT_CSS = """
-    TooSmall { layer: over; display: none; width: 100%; height: 100%; background: $background; }
-    .-tiny > TooSmall, .-flat > TooSmall { display: block; }
+    TooSmall { layer: over; display: none; width: 100%; height: 100%; background: $background; overflow: hidden; }
+    .-tiny > TooSmall { display: block; }
+    .-flat > TooSmall { display: block; }
     """
 
     def render(self) -> Content:
@@ -131,7 +133,7 @@ class ConsoleModal(ModalScreen[R], Generic[R]):
         border: round $primary; padding: 0 1; background: $surface;
     }
     ConsoleModal > .dialog.-prod { border: heavy $error; }
-    .-narrow.ConsoleModal > .dialog { width: 100%; }
+    ConsoleModal.-narrow > .dialog { width: 100%; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "cancel", "cancel", id="dialog.cancel"),

@@ -57,7 +57,6 @@ class JournalScreen(ConsoleScreen):
         yield StatusLine()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.pane.body.focus()
         self.follow()
 

@@ -76,7 +76,6 @@ class ServicesScreen(ConsoleScreen):
         yield StatusLine()
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.table.focus()
         self.pane.retitle()
         self._heading()

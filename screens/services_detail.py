@@ -23,6 +23,7 @@ from screens.text import Safe, content
 class DetailPane(VerticalScroll):
     """Closed until asked for. What the table knows is there at once, the rest when the host has answered."""
 
+    SCOPED_CSS = False
     DEFAULT_CSS = """
     DetailPane { display: none; width: 45%; border-left: solid $primary; padding: 0 1; scrollbar-size-vertical: 1; }
     DetailPane.-open { display: block; }

@@ -93,7 +93,6 @@ class MessagesPane(ConsoleModal[None]):
             yield LogPane(self._log, Safe("messages"))
 
     def on_mount(self) -> None:
-        super().on_mount()
         self._log.feed(self._messages)
         self._log.flush()
         self._log.wrapping = True

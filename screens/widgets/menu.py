@@ -81,7 +81,6 @@ class Menu(ConsoleModal[str]):
             yield Line(content(("enter choose · esc leave", "dim")), id="because")
 
     def on_mount(self) -> None:
-        super().on_mount()
         table = self.query_one(VirtualTable)
         table.move_to("0")
         table.focus()

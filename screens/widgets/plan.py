@@ -76,7 +76,6 @@ class PlanPane(ConsoleModal[Answer]):
             yield Line(id="wrong")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self._since = self._clock()
         fields = self.query(CleanInput)
         if fields:
@@ -145,7 +144,6 @@ class ResultPane(ConsoleModal[list[str]]):
             yield Line(content((f"{retry}esc closes", "dim")))
 
     def on_mount(self) -> None:
-        super().on_mount()
         self.query_one(VirtualTable).focus()
 
     @on(VirtualTable.Moved)

@@ -51,7 +51,6 @@ class QuestionPane(ConsoleModal[str]):
             yield Line(id="wrong")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self._since = self._clock()
         self.query_one("#answer", Input).focus()
 
