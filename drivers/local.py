@@ -48,6 +48,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+    # Somebody outside the group may still hold the pipes; we let go of them all the same.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def _read_capped(reader: asyncio.StreamReader, name: str) -> bytes:

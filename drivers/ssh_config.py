@@ -95,7 +95,7 @@ def load(endpoint: SshEndpoint, user: str | None, files: SshFiles) -> HostSettin
         raise ProtocolError(
             endpoint.name, "read ssh_config", str(error), remedy="correct that line, or take it out"
         ) from None
-    named = _strings(config.get("IdentityFile"))
+    named = list(dict.fromkeys(_strings(config.get("IdentityFile"))))
     agent = config.get("IdentityAgent")
     never = [name for name, value in _NEVER.items() if _asks(config.get(name), value)]
     return HostSettings(
@@ -119,7 +119,7 @@ def _load(endpoint: SshEndpoint, user: str | None, files: SshFiles) -> _HostConf
     given = (getpass.getuser(), user or _UNSET, endpoint.name, endpoint.port or _UNSET, endpoint.address)
     config = _HostConfig.load(None, list(paths), False, False, False, *given)
     if config.has_match_final():
-        config = _HostConfig.load(None, list(paths), False, False, True, *given)
+        config = _HostConfig.load(config, list(paths), False, False, True, *given)
     if not isinstance(config, _HostConfig):
         raise TypeError("asyncssh loaded another kind of config")
     return config
