@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import Session, col, select, update
 
 from data.database import Database
+from data.errors import DatabaseUnavailable
 from data.feed import ChangeRow, Feed, announce, announce_all, trim
 from data.models import Change, Host, utc_now
 from tests.data.helpers import finished, other_process, url_of
@@ -220,10 +221,42 @@ def _other_says(database: Database, key: str) -> None:
         other.write_sync(lambda session: say(session, key))
 
 
-async def test_a_feed_over_a_broken_schema_tells_its_trouble(database: Database, feed: Feed) -> None:
-    changes = feed.changes(0)
+async def test_a_restarted_server_is_found_again(
+    postgres_server: PostgresServer, database: Database, feed: Feed
+) -> None:
+    if database.dialect == "sqlite":
+        return
+    changes = feed.changes(await feed.position())
     await database.write(lambda session: say(session, "1"))
     await until(changes, {"1"})
-    rows = await database.read(lambda session: session.exec(select(Host.name)).all())
-    assert rows == ["local"]
+    waiting = asyncio.create_task(until(changes, {"2"}))
+    await asyncio.to_thread(postgres_server.stop)
+    for refused in (database.read, database.write):
+        with pytest.raises(DatabaseUnavailable) as caught:
+            await refused(lambda session: session.exec(select(Host.name)).all())
+        assert not caught.value.outcome_unknown
+    postgres_server.start()
+    assert await database.read(lambda session: session.exec(select(Host.name)).all()) == ["local"]
+    await asyncio.to_thread(_other_says, database, "2")
+    assert [row.key for row in await waiting] == ["2"]
+
+
+async def test_readers_wait_through_trouble_and_show_it(
+    database: Database, feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = feed.changes(await feed.position())
+    real, broken = database.read, asyncio.Event()
+    monkeypatch.setattr("data.feed._RETRY_SECONDS", 0.02)
+
+    async def fail(_: object) -> None:
+        broken.set()
+        raise DatabaseUnavailable("gone", remedy="wait")
+
+    monkeypatch.setattr(database, "read", fail)
+    waiting = asyncio.create_task(until(changes, {"1"}))
+    await broken.wait()
+    await database.write(lambda session: say(session, "1"))
+    assert isinstance(feed.trouble, DatabaseUnavailable)
+    monkeypatch.setattr(database, "read", real)
+    assert [row.key for row in await waiting] == ["1"]
     assert feed.trouble is None
