@@ -58,7 +58,7 @@ class PostgresServer:
             raise ServerMissing(f"initdb failed: {made.stderr.strip()[-300:]}")
 
     def start(self) -> None:
-        """Start and wait until it answers. Call it in the main thread: the server dies with the thread that started it."""
+        """Start and wait for an answer. Main thread only: the server dies with the thread that started it."""
         log = (self.directory / "log").open("ab")
         options = [f"-p{self.port}", f"-k{self.directory}", "-clisten_addresses=127.0.0.1", "-cfsync=off"]
         options += ["-cshared_buffers=32MB", "-cmax_connections=200", "-csynchronous_commit=off"]
