@@ -44,6 +44,9 @@ _WANTED = {
 }
 _UNDO = {
     "start": "stop it again",
+    "restart": "nothing to undo: it runs as before, under a new invocation",
+    "reload": "nothing to undo: put the configuration back and reload again",
+    "reset_failed": "nothing to undo: only the memory of the failure goes; the journal keeps it",
     "stop": "start it again",
     "enable": "disable it again",
     "disable": "enable it again",

@@ -44,8 +44,8 @@ def group_status(statuses: Iterable[str]) -> str:
 
 
 def is_service(unit: UnitState) -> bool:
-    """Whether a unit is a row: installed or loaded, and not merely mentioned by others."""
-    if unit.is_template:
+    """Whether a unit is a row: installed or loaded, and neither another name of one nor merely mentioned by others."""
+    if unit.is_template or (unit.installed_only and unit.unit_file_state == "alias"):
         return False
     return unit.load_state != "not-found" or unit.active_state not in {"inactive", ""}
 

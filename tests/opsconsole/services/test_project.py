@@ -72,6 +72,12 @@ def test_a_unit_others_only_mention_is_no_row() -> None:
     assert rows[0]["status"] == "error"
 
 
+def test_another_name_of_a_unit_is_no_row() -> None:
+    alias = UnitState(id="dbus-org.x.service", unit_file_state="alias", installed_only=True)
+    assert project.rows_of(host(unit("x.service"), alias), KNOWN)[0]["name"] == "x"
+    assert len(project.rows_of(host(unit("x.service"), alias), KNOWN)) == 1
+
+
 def test_instances_become_one_service_with_its_instances_below() -> None:
     seen = host(
         unit("nginx.service"),
