@@ -11,4 +11,11 @@ AREAS = (
     "opsconsole.hosts.keys",
     "opsconsole.hosts.imports",
     "opsconsole.hosts.environments",
+    "opsconsole.access.credentials",
+    "opsconsole.access.explain",
+    "opsconsole.access.roles",
+    "opsconsole.access.users",
+    "opsconsole.journal.audit",
+    "opsconsole.journal.leases",
+    "opsconsole.journal.runs",
 )

@@ -4,6 +4,31 @@ Operation = tuple[str, str, str, str, str, tuple[str, ...], str, str, bool, bool
 Option = tuple[str, str, bool, bool, bool, tuple[str, ...], str]
 
 OPERATIONS: tuple[Operation, ...] = (
+    ('access.credentials.create', 'Store a password or a private key under a name', 'module.access.manage_credential', 'low', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
+    ('access.credentials.delete', 'Delete a stored credential; its secret is gone', 'module.access.manage_credential', 'high', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
+    ('access.credentials.list', 'List stored credentials, without their secrets', 'module.access.manage_credential', 'none', 'read', ('credential',), '', 'opsconsole.access.credentials', False, False),
+    ('access.credentials.update', 'Change a stored credential; a secret that is given replaces the old one', 'module.access.manage_credential', 'low', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
+    ('access.explain', 'Explain whether a user may run an operation, why, what is missing and who could', 'self', 'none', 'read', (), '', 'opsconsole.access.explain', False, False),
+    ('access.roles.create', 'Create a role', 'module.access.manage_role', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.delete', 'Delete a role; its users lose what it gave them', 'module.access.manage_role', 'high', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.get', 'Show a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.list', 'List roles with filter name', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.update', 'Rename a role', 'module.access.manage_role', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.users.add', 'Add users to a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
+    ('access.roles.users.list', 'List the users of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.users.remove', 'Remove users from a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.assign_roles', 'Give roles to a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.disable', 'Disable a user: he cannot sign in, his sessions and tokens stop working at once', 'module.access.manage_user', 'high', 'action', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.enable', 'Enable a user', 'module.access.manage_user', 'low', 'action', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.get', 'Show a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.list', 'List users with filters username, email, phone, status', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.remove_roles', 'Take roles from a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.roles.list', 'List the roles of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.roles', False, False),
+    ('access.users.update', 'Change email and phone of a user', 'module.access.manage_user | self', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
+    ('audit.anchor', 'Note the newest head of the journal in the configured places off this machine', 'module.audit.export_audit', 'low', 'action', (), '', 'opsconsole.journal.audit', False, False),
+    ('audit.records.list', 'List journal records, newest first', 'module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.audit', False, False),
+    ('audit.verify', 'Check that the journal is whole: edited, deleted, inserted, reordered, cut', 'module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.audit', False, False),
+    ('dci.users.create', 'Create a user', 'module.access.manage_user', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
     ('environments.create', 'Add an environment', 'module.host.add_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('environments.delete', 'Delete an environment that holds nothing', 'module.host.edit_host', 'high', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('environments.list', 'List the environments with the number of their hosts', 'host.view_host', 'none', 'read', (), '', 'opsconsole.hosts.environments', False, False),
@@ -22,6 +47,11 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.trust', 'Accept the ssh host key a host shows now', 'host.login_host', 'high', 'action', ('host',), '', 'opsconsole.hosts.keys', False, False),
     ('hosts.unprotect', 'Take the protection off a host', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
     ('hosts.update', 'Change a host', 'host.edit_host', 'low', 'write', ('host',), 'e', 'opsconsole.hosts.changes', False, False),
+    ('leases.list', 'List what is being worked on now, by whom and for how long', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.leases', False, False),
+    ('leases.steal', 'Take a lease from its holder, with a reason; he does nothing more to what it stands for', 'self', 'high', 'action', ('lease',), '', 'opsconsole.journal.leases', False, False),
+    ('runs.get', 'Show one run with the outcome of each target', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
+    ('runs.list', 'List runs, newest first', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
+    ('runs.retry', 'Run an operation again for the targets of a run that failed, are unknown or were never begun', 'self | module.audit.view_audit', 'low', 'action', ('run',), '', 'opsconsole.journal.runs', False, False),
     ('services.action', 'Run start, restart, stop, enable or disable on a service', 'module.service.manage_service', 'high', 'action', ('service',), '', 'opsconsole.services.actions', False, True),
     ('services.dependencies', 'Show what a service cannot run without and what would be hit when it stops', 'module.service.view_service', 'none', 'read', ('service',), '', 'opsconsole.services.reads', False, False),
     ('services.disable', 'Disable a service at boot (services.action with action=disable)', 'module.service.manage_service', 'high', 'action', ('service',), 'D', 'opsconsole.services.actions', False, True),
@@ -43,6 +73,127 @@ OPERATIONS: tuple[Operation, ...] = (
 MODULES: dict[str, str] = {row[0]: row[7] for row in OPERATIONS}
 
 OPTIONS: dict[str, tuple[Option, ...]] = {
+    'access.credentials.create': (
+        ('password', 'str', False, True, False, (), ''),
+        ('private_key', 'str', False, True, False, (), ''),
+        ('passphrase', 'str', False, True, False, (), ''),
+        ('name', 'str', True, False, False, (), ''),
+        ('kind', 'str', True, False, False, ('password', 'ssh_key'), ''),
+        ('username', 'str', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+    ),
+    'access.credentials.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.credentials.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('kind', 'str', False, False, False, (), ''),
+    ),
+    'access.credentials.update': (
+        ('password', 'str', False, True, False, (), ''),
+        ('private_key', 'str', False, True, False, (), ''),
+        ('passphrase', 'str', False, True, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('username', 'str', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+    ),
+    'access.explain': (
+        ('operation', 'str', True, False, False, (), ''),
+        ('user', 'int|str', False, False, False, (), ''),
+        ('target', 'str', False, False, False, (), ''),
+    ),
+    'access.roles.create': (
+        ('name', 'str', True, False, False, (), ''),
+    ),
+    'access.roles.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.roles.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.roles.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+    ),
+    'access.roles.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', True, False, False, (), ''),
+    ),
+    'access.roles.users.add': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'access.roles.users.list': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.roles.users.remove': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'access.users.assign_roles': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'access.users.disable': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.users.enable': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.users.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.users.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('username', 'str', False, False, False, (), ''),
+        ('email', 'str', False, False, False, (), ''),
+        ('phone', 'str', False, False, False, (), ''),
+        ('status', 'str', False, False, False, ('enabled', 'disabled'), ''),
+    ),
+    'access.users.remove_roles': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'access.users.roles.list': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.users.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('email', 'str', False, False, False, (), ''),
+        ('phone', 'str', False, False, False, (), ''),
+        ('password', 'str', False, True, False, (), ''),
+    ),
+    'audit.anchor': (
+    ),
+    'audit.records.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('operator', 'str', False, False, False, (), ''),
+        ('operation', 'str', False, False, False, (), ''),
+        ('target', 'str', False, False, False, (), ''),
+        ('result', 'str', False, False, False, (), ''),
+        ('kind', 'str', False, False, False, (), ''),
+        ('run_id', 'str', False, False, False, (), ''),
+        ('incident_id', 'str', False, False, False, (), ''),
+        ('time__gt', 'str', False, False, False, (), ''),
+        ('time__lt', 'str', False, False, False, (), ''),
+        ('before', 'int', False, False, False, (), ''),
+    ),
+    'audit.verify': (
+    ),
+    'dci.users.create': (
+        ('email', 'str', True, False, False, (), ''),
+        ('username', 'str', False, False, False, (), ''),
+        ('full_name', 'str', False, False, False, (), ''),
+        ('password', 'str', False, True, False, (), ''),
+        ('phone_number', 'str', False, False, False, (), ''),
+        ('role', 'str', False, False, False, (), ''),
+    ),
     'environments.create': (
         ('name', 'str', True, False, False, (), ''),
         ('level', 'str', False, False, False, ('prod', 'stage', 'dev'), ''),
@@ -149,6 +300,28 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
         ('name', 'str', False, False, False, (), ''),
         ('version', 'int', False, False, False, (), ''),
+    ),
+    'leases.list': (
+        ('resource', 'str', False, False, False, (), ''),
+    ),
+    'leases.steal': (
+        ('resource', 'str', True, False, False, (), ''),
+    ),
+    'runs.get': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'runs.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('operator', 'str', False, False, False, (), ''),
+        ('operation', 'str', False, False, False, (), ''),
+        ('state', 'str', False, False, False, ('running', 'finished', 'partial', 'failed', 'unknown', 'refused'), ''),
+        ('time__gt', 'str', False, False, False, (), ''),
+        ('time__lt', 'str', False, False, False, (), ''),
+    ),
+    'runs.retry': (
+        ('id', 'str', True, False, False, (), ''),
+        ('states', 'str', False, False, True, ('failed', 'unknown', 'skipped'), ''),
     ),
     'services.action': (
         ('name', 'str', False, False, False, (), 'unit, for example nginx'),
