@@ -36,7 +36,6 @@ __all__ = [
     "Timing",
 ]
 
-_MOST_JUMPS = 8
 _KEPT_FOR_RUNS = 2
 
 
@@ -106,7 +105,7 @@ class SshPool:
         """The keys the host shows now, one per type, trusted or not; nothing is logged in or stored."""
         host = self._host(endpoint, None, None)
         settings = self._settings(host)
-        keys = await offered_keys(endpoint.name, settings, await self._tunnel(host, 0), self._timing)
+        keys = await offered_keys(endpoint.name, settings, await self._tunnel(host, ()), self._timing)
         place = settings.lookup_name, settings.lookup_port
         return [KeyOffer(key.get_algorithm(), key.get_fingerprint(), known_line(*place, key)) for key in keys]
 
@@ -130,21 +129,25 @@ class SshPool:
         self._add(endpoint.name, known_line(settings.lookup_name, settings.lookup_port, key))
         self.forget(endpoint.name)
 
-    async def connection(self, host: Host, depth: int = 0) -> asyncssh.SSHClientConnection:
-        """The open connection of this host, made now if need be; for runners and jumps."""
+    async def connection(self, host: Host, trail: tuple[Host, ...] = ()) -> asyncssh.SSHClientConnection:
+        """The open connection of this host, made now if need be. `trail` are the hosts that wait for it as a jump."""
+        name = host.endpoint.name
         if self._closed:
-            raise Unreachable(host.endpoint.name, "connect", "the console is closing its connections")
-        return await host.connection(lambda: self._open(host, depth))
+            raise Unreachable(name, "connect", "the console is closing its connections")
+        if host in trail:
+            way = " -> ".join([*(one.endpoint.name for one in trail), name])
+            raise Unreachable(name, "follow ProxyJump", f"a circle: {way}", remedy="correct ssh_config")
+        return await host.connection(lambda: self._open(host, trail))
 
     async def fresh(self, host: Host) -> None:
         """Make a second connection and drop it."""
-        connection, _ = await self._open(host, 0)
+        connection, _ = await self._open(host, ())
         connection.abort()
         await connection.wait_closed()
 
-    async def _open(self, host: Host, depth: int) -> tuple[asyncssh.SSHClientConnection, Login]:
+    async def _open(self, host: Host, trail: tuple[Host, ...]) -> tuple[asyncssh.SSHClientConnection, Login]:
         settings = self._settings(host)
-        tunnel = await self._tunnel(host, depth)
+        tunnel = await self._tunnel(host, trail)
         while True:
             known = self._known.lookup(settings.lookup_name, settings.lookup_port, settings.known_hosts)
             try:
@@ -160,20 +163,21 @@ class SshPool:
                     timing=self._timing,
                 )
             except HostKeyUnknown as unknown:
+                # Somebody may have said yes to the same key while this attempt was under way.
+                known = self._known.lookup(settings.lookup_name, settings.lookup_port, settings.known_hosts)
+                if unknown.fingerprint in {one.key.get_fingerprint() for one in known.keys}:
+                    continue
                 if self._prompter is None or not await self._ask_once(unknown):
                     raise
 
-    async def _tunnel(self, host: Host, depth: int) -> asyncssh.SSHClientConnection | None:
-        if depth > _MOST_JUMPS:
-            raise Unreachable(
-                host.endpoint.name, "follow ProxyJump", "the jump hosts lead in a circle", remedy="correct ssh_config"
-            )
+    async def _tunnel(self, host: Host, trail: tuple[Host, ...]) -> asyncssh.SSHClientConnection | None:
+        trail = (*trail, host)
         if host.via is not None:
-            return await self.connection(host.via, depth + 1)
+            return await self.connection(host.via, trail)
         last: Host | None = None
         for hop in self._settings(host).jumps:
             last = self._host(hop, None, last) if last or hop.user or hop.port else self._known_host(hop)
-        return await self.connection(last, depth + 1) if last else None
+        return await self.connection(last, trail) if last else None
 
     async def _ask_once(self, unknown: HostKeyUnknown) -> bool:
         """Many tasks may meet the same unknown key at once; the person is asked one time."""

@@ -236,7 +236,8 @@ async def offered_keys(
                     options=_options(settings),
                     **transport,  # type: ignore[arg-type]
                 )
-        except asyncssh.KeyExchangeFailed:
+        except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost, ConnectionError):
+            # Without a key of this type sshd hangs up, and which of both ends is first is a matter of luck.
             return None
         except TimeoutError:
             raise TimedOut(name, "ask for the host key", f"no answer within {timing.login:g} s") from None
@@ -244,5 +245,9 @@ async def offered_keys(
             said = getattr(error, "reason", "") or str(error)
             raise ProtocolError(name, "ask for the host key", said) from None
 
-    found = await asyncio.gather(*(one(algorithms) for algorithms in _HOST_KEY_TYPES))
-    return [key for key in found if key is not None]
+    found = [key for key in await asyncio.gather(*map(one, _HOST_KEY_TYPES)) if key is not None]
+    if not found:
+        raise ProtocolError(
+            name, "ask for the host key", "it shows none", remedy="check that this port is an ssh server"
+        )
+    return found

@@ -180,9 +180,10 @@ class Login(asyncssh.SSHClient):
         for path in paths if self._prompter else ():
             if not self._identities.locked(path) or public_blob(path, self._identities) in offered:
                 continue
-            answer = await self._ask(f"passphrase of {path}", echo=False)
-            if answer and (key := self._identities.unlock(path, answer)):
-                yield key
+            while answer := await self._ask(f"passphrase of {path}", echo=False):
+                if key := self._identities.unlock(path, answer):
+                    yield key
+                    break
 
     async def password_auth_requested(self) -> str | None:
         if self._password_left is not None:

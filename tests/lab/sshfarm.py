@@ -89,6 +89,13 @@ class Node:
         self.process.wait(10)
         self.process = None
 
+    def stop_listening(self) -> None:
+        """New connections are refused; the open ones go on."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
     def cut(self) -> int:
         """Kill the sessions that are open now, as a broken network would; the listener goes on. Says how many."""
         assert self.process is not None
