@@ -15,9 +15,11 @@ from opsconsole.engine.canonical import utc_text
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
 from opsconsole.engine.errors import (
+    ConsoleError,
     FieldImmutable,
     InvalidParameter,
     NameNotUnique,
+    NotSupported,
     ObjectInUse,
     ObjectNotFound,
     RequiredFieldMissing,
@@ -121,15 +123,20 @@ def _public(kind: str, parts: dict[str, str]) -> Json:
 
     try:
         key = asyncssh.import_private_key(parts["private_key"], parts.get("passphrase"))
-    except asyncssh.KeyEncryptionError as error:
-        raise InvalidParameter(field="passphrase", reason="it does not open the private key") from error
-    except asyncssh.KeyImportError as error:
-        needs = "passphrase" in str(error).lower()
-        raise InvalidParameter(
-            field="passphrase" if needs else "private_key",
-            reason="the private key needs its passphrase" if needs else "not a private key in a form ssh knows",
-        ) from error
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise _key_error(str(error), parts) from error
     return {"fingerprint": key.get_fingerprint(), "key_type": key.get_algorithm()}
+
+
+def _key_error(text: str, parts: dict[str, str]) -> ConsoleError:
+    """The library has one error for all of it; only its words tell them apart."""
+    if "bcrypt" in text:
+        return NotSupported(what="this form of private key", reason=f"{text}; install bcrypt", field="private_key")
+    if "passphrase" in parts and any(word in text.lower() for word in ("decrypt", "incorrect")):
+        return InvalidParameter(field="passphrase", reason="it does not open the private key")
+    if "passphrase" in text.lower():
+        return InvalidParameter(field="passphrase", reason="the private key needs its passphrase")
+    return InvalidParameter(field="private_key", reason="not a private key in a form ssh knows")
 
 
 class _Sealing(Change[Any]):

@@ -14,13 +14,14 @@ from data.models import LoginSession, Role, User, UserRole, utc_now
 from opsconsole.access import passwords
 from opsconsole.access.holdings import refuse_role_beyond_own
 from opsconsole.access.lookup import ADMIN, OneUser, Ref, find_role, find_user, user_target, users_json
+from opsconsole.engine import authorise
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
 from opsconsole.engine.errors import InvalidParameter, NameNotUnique, ObjectNotFound, StateConflict
 from opsconsole.engine.pages import Paged, contains, page_of
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import difference, record_plan, refuse_if_changed, success
-from opsconsole.engine.registry import Change, Input, Json, Outcome, change, read
+from opsconsole.engine.registry import Change, Input, Json, Outcome, change, find, read
 from opsconsole.hosts.fields import Text
 
 
@@ -189,6 +190,8 @@ class UpdateUser(Input):
 )
 class Update(Change[UpdateUser]):
     async def plan(self) -> Plan:
+        user = await self.ctx.database.read(lambda tx: find_user(tx, self.input.id))
+        await authorise.subjects(self.ctx, find("access.users.update"), [user_target(user).subject])
         return await self.ctx.database.read(self._plan)
 
     def _plan(self, tx: Session) -> Plan:

@@ -38,7 +38,7 @@ def _input_error(operation: Operation, error: ValidationError) -> ConsoleError:
     field = ".".join(str(part) for part in first["loc"]) or None
     if first["type"] == "missing":
         return RequiredFieldMissing(field=field)
-    if first["type"] == "too_short":
+    if first["type"] == "too_short" and (first.get("ctx") or {}).get("field_type") in {"List", "Dictionary"}:
         return EmptyList(field=field)
     if first["type"] == "extra_forbidden":
         known = ", ".join(operation.input.model_fields) or "none"
