@@ -18,7 +18,7 @@ from sqlmodel import Session, select
 from data import errors as data_errors
 from data.database import Database
 from data.feed import announce
-from data.models import Role, Run, User, UserRole
+from data.models import Role, Run, Setting, User, UserRole
 from opsconsole.engine import audit, identity, locations, runs, settings
 from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.caller import Caller
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DATABASE_URL = "OPSCONSOLE_DATABASE_URL"
 SWEEP_SECONDS = 10.0
+_AUDIT_KEY = "audit_key"
 
 
 class House:
@@ -55,6 +56,7 @@ class House:
         try:
             database = Database.open(url or os.environ.get(DATABASE_URL) or None, home=place)
             key = KeyRing(place).audit_key()
+            _same_key(database, key)
         except data_errors.DataError as error:
             raise translate(error) from error
         return cls(place, database, configured, key)
@@ -142,6 +144,22 @@ class House:
         if head is not None:
             note_at_home(self.home, **head)  # type: ignore[arg-type]
         return swept
+
+
+def _same_key(database: Database, audit_key: bytes) -> None:
+    """One database is signed with one key: a second jump host needs a copy of it, not a key of its own."""
+    from data.keyring import fingerprint
+
+    mine = fingerprint(audit_key)
+    known = database.read_sync(lambda tx: tx.get(Setting, _AUDIT_KEY)) if database.schema_state != "empty" else None
+    if known is None and not database.read_only:
+        database.write_sync(lambda tx: tx.add(Setting(key=_AUDIT_KEY, value=mine, updated_by="first start")))
+    elif known is not None and known.value != mine:
+        database.close()
+        raise data_errors.SecretsBroken(
+            f"{database.where} is signed with another audit key than the one of this home",
+            remedy="copy audit.key and key (or key.sealed) from the home of the first jump host into this one",
+        )
 
 
 def _first_user(tx: Session, who: identity.Identity) -> None:

@@ -151,7 +151,7 @@ async def test_a_user_without_the_right_is_told_what_is_missing_and_who_could(de
     assert "enable_service_mgmt" in said["message"]
     assert desk.ctx.caller.username in said["message"]
     journal = json.loads(run("audit", "records", "list", "--result", "refused").stdout)
-    assert [row["operation"] for row in journal["results"]] == ["services.restart"]
+    assert [row["operation_id"] for row in journal["results"]] == ["services.restart"]
     home = Path(os.environ["OPSCONSOLE_HOME"])
     for path in home.rglob("*"):
         if path.is_file():
