@@ -18,7 +18,7 @@ from sqlmodel import Session, select
 from data import errors as data_errors
 from data.database import Database
 from data.feed import announce
-from data.models import Role, Run, Setting, User, UserRole
+from data.models import AuditHead, Role, Run, Setting, User, UserRole
 from opsconsole.engine import audit, identity, locations, runs, settings
 from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.caller import Caller
@@ -153,13 +153,23 @@ def _same_key(database: Database, audit_key: bytes) -> None:
     mine = fingerprint(audit_key)
     known = database.read_sync(lambda tx: tx.get(Setting, _AUDIT_KEY)) if database.schema_state != "empty" else None
     if known is None and not database.read_only:
-        database.write_sync(lambda tx: tx.add(Setting(key=_AUDIT_KEY, value=mine, updated_by="first start")))
-    elif known is not None and known.value != mine:
+        known = database.write_sync(lambda tx: _first_key(tx, mine))
+    if known is not None and known.value != mine:
         database.close()
         raise data_errors.SecretsBroken(
             f"{database.where} is signed with another audit key than the one of this home",
             remedy="copy audit.key and key (or key.sealed) from the home of the first jump host into this one",
         )
+
+
+def _first_key(tx: Session, mine: str) -> Setting:
+    """Note the key unless another first start was faster."""
+    tx.execute(select(AuditHead).where(AuditHead.id == 1).with_for_update())
+    row = tx.get(Setting, _AUDIT_KEY)
+    if row is None:
+        row = Setting(key=_AUDIT_KEY, value=mine, updated_by="first start")
+        tx.add(row)
+    return row
 
 
 def _first_user(tx: Session, who: identity.Identity) -> None:

@@ -15,7 +15,6 @@ from data.models.cmdb import AppInstance, Application, ApplicationRequirement, P
 from data.models.columns import UtcDateTime, utc_now
 from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, RunTarget, Setting
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
-from data.models.services import ServiceConf
 
 __all__ = [
     "AppInstance",
@@ -42,7 +41,6 @@ __all__ = [
     "Role",
     "Run",
     "RunTarget",
-    "ServiceConf",
     "Setting",
     "User",
     "UserRole",

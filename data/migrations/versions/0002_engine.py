@@ -101,17 +101,6 @@ def _setting() -> None:
     )
 
 
-def _service_conf() -> None:
-    op.create_table(
-        "service_conf",
-        *must(TEXT, "name"),
-        *may(TEXT, "unit", "description"),
-        *must(FLAG, "main", "multiple_instances"),
-        *may(TEXT, "module_link", "instance_configs"),
-        sa.PrimaryKeyConstraint("name", name="pk_service_conf"),
-    )
-
-
 def _audit() -> None:
     op.create_table(
         "audit",
@@ -165,7 +154,6 @@ TABLES = (
     _lease,
     _change,
     _setting,
-    _service_conf,
     _audit,
     _audit_step,
     _audit_head,
