@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from textual.worker import Worker
 from opsconsole.client import Client, OperationFailed, Question
 from screens.frame import Console, ConsoleModal, report_worker
 from screens.glyphs import LastFilter
+from screens.hangup import leaving_on_signals
 from screens.services import ServicesScreen
 from screens.text import Safe
 
@@ -61,18 +61,17 @@ class OpsConsole(Console):
         self.started_read_only = readonly
         self.animation_level = "none"
         self.crash: str | None = None
+        self._running_loop: asyncio.AbstractEventLoop | None = None
         self.theme = theme_for(os.environ, no_color=self.no_color)
 
     def on_mount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            loop.add_signal_handler(number, self.exit, 0)
+        self._running_loop = asyncio.get_running_loop()
         self.call_after_refresh(self.connect)
 
-    def on_unmount(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGHUP, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+    def leave_soon(self) -> None:
+        """End with status 0, asked from a signal handler."""
+        if self._running_loop is not None:
+            self._running_loop.call_soon_threadsafe(self.exit, 0)
 
     # The house
 
@@ -185,7 +184,8 @@ def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = 
         sys.stderr.write(NO_TERMINAL.format(term=term, stdin=stdin))
         return REFUSED
     app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly)
-    app.run()
+    with leaving_on_signals(app.leave_soon):
+        app.run()
     if app.crash:
         sys.stderr.write(app.crash + "\n")
     return app.return_code or 0

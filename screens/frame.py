@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -35,7 +36,7 @@ class Console(App[int]):
     started_read_only = False
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.facts: Json = {}
         self.messages: deque[LogLine] = deque(maxlen=1000)
 

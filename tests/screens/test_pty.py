@@ -1,0 +1,181 @@
+"""The real program in a real pseudo-terminal: what its byte stream holds, and how it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+POINTER = b"\x1b]22;default"
+OSC = re.compile(rb"\x1b\][^\x07\x1b]*")
+SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-Za-z]|[=>78cM]|P[^\x1b]*\x1b\\)")
+
+
+class Terminal:
+    """A child on a pseudo-terminal of its own session; collects every byte it writes."""
+
+    def __init__(self, *arguments: str, size: tuple[int, int] = (120, 40), **environment: str) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        clean = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TMUX")}
+        self.child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "tests.screens.pty_child", *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=ROOT,
+            env={**clean, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT), **environment},
+            start_new_session=True,
+            close_fds=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - a child of this test only
+        )
+        os.close(slave)
+        self.output = b""
+
+    def wait_for(self, *words: str, seconds: float = 20.0) -> None:
+        """Read until all words were written, in any order, since the last call."""
+        start, end = len(self.output), time.monotonic() + seconds
+        while not all(word.encode() in self.output[start:] for word in words):
+            assert time.monotonic() < end, f"never saw {words} in {self.output[start:]!r}"
+            assert self._read(0.2) or self.child.poll() is None, f"it ended: {self.output[start:]!r}"
+
+    def press(self, keys: str) -> None:
+        """Press keys once the screen is quiet, so that an escape before them is not read as alt."""
+        while self._read(0.15):
+            pass
+        os.write(self.master, keys.encode())
+
+    def ended(self, seconds: float = 15.0) -> int:
+        """Read to the end; the exit status."""
+        end = time.monotonic() + seconds
+        while self.child.poll() is None:
+            assert time.monotonic() < end, "it did not end"
+            self._read(0.1)
+        while self._read(0.05):
+            pass
+        return self.child.returncode
+
+    def _read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self.master], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:
+            return False
+        self.output += data
+        return bool(data)
+
+    def close(self) -> None:
+        if self.child.poll() is None:
+            self.child.kill()
+            self.child.wait()
+        os.close(self.master)
+
+
+@pytest.fixture
+def terminals() -> Iterator[list[Terminal]]:
+    opened: list[Terminal] = []
+    yield opened
+    for terminal in opened:
+        terminal.close()
+
+
+def assert_clean(output: bytes) -> None:
+    """Nothing of the hostile text is there as a sequence; what sequences there are, the library writes itself."""
+    assert b"52;c" not in output
+    assert b"owned" not in output
+    assert set(OSC.findall(output)) <= {POINTER}
+    rest = SEQUENCE.sub(b"", output.replace(POINTER + b"\x07", b"")).decode("utf-8")
+    left = {character for character in rest if not character.isprintable()}
+    assert left <= {"\r", "\n"}, left
+    assert "\u202e" not in rest
+    assert "\u200b" not in rest
+
+
+def test_no_foreign_sequence_reaches_the_terminal(terminals: list[Terminal]) -> None:
+    terminal = Terminal()
+    terminals.append(terminal)
+    terminal.wait_for("evil[/x]", "nginx")
+    for keys, word in (
+        ("Gd", "main_pid"),
+        ("\x1b", "SERVICE"),
+        ("l", "yyyy"),
+        ("w", "second line"),
+        ("q", "SERVICE"),
+        ("a", "choose"),
+        ("\x1b", "SERVICE"),
+        ("R", "Enter does it"),
+    ):
+        terminal.press(keys)
+        terminal.wait_for(word)
+    time.sleep(0.4)
+    terminal.press("\r")
+    terminal.wait_for("r tries the 1 failed again")
+    terminal.press("\x1b")
+    terminal.wait_for("SERVICE")
+    terminal.press("!")
+    terminal.wait_for("messages")
+    terminal.press("\x1b")
+    terminal.wait_for("SERVICE")
+    terminal.press("/")
+    terminal.wait_for("column:value")
+    terminal.press("\x1b[200~pasted \x9b31m\u202e\u200b\x07\x1b[201~")
+    terminal.wait_for("pasted")
+    terminal.press("\x11")
+    assert terminal.ended() == 0
+    assert_clean(terminal.output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_hang_up_ends_it_cleanly(terminals: list[Terminal], number: signal.Signals) -> None:
+    terminal = Terminal(size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.child.send_signal(number)
+    assert terminal.ended() == 0
+    assert b"\x1b[?1049l" in terminal.output
+    assert b"Traceback" not in terminal.output
+
+
+def test_a_terminal_that_goes_away_ends_it(terminals: list[Terminal]) -> None:
+    terminal = Terminal(size=(80, 24))
+    terminal.wait_for("SERVICE")
+    os.close(terminal.master)
+    assert terminal.child.wait(15) is not None
+
+
+def test_no_color_writes_no_colour(terminals: list[Terminal]) -> None:
+    terminal = Terminal(NO_COLOR="1", COLORTERM="truecolor", size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    colours = [
+        sequence
+        for sequence in re.findall(rb"\x1b\[([0-9;]*)m", terminal.output)
+        if re.search(rb"(^|;)(3[0-8]|4[0-8]|9[0-7]|10[0-7])(;|$)", sequence)
+    ]
+    assert colours == []
+
+
+def test_linux_console_gets_ascii_glyphs(terminals: list[Terminal]) -> None:
+    terminal = Terminal(TERM="linux", size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("x down")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    assert "✖".encode() not in terminal.output
