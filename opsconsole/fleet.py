@@ -9,13 +9,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from drivers.ssh import SshPool
 from sqlmodel import Session, select
 
 from data.models import Credential
 from drivers.errors import Unreachable
 from drivers.local import LocalRunner
 from drivers.runner import Runner
+from drivers.ssh import SshPool
 from drivers.ssh_types import SshCredential, SshEndpoint, SshFiles
 from opsconsole.engine.identity import came_by_ssh
 
