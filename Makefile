@@ -54,7 +54,7 @@ quick: develop
 	$(CLEAN) $(BIN)/pytest -m 'not soak and not bench and not lab' -x </dev/null
 
 bench: develop
-	$(CLEAN) $(BIN)/pytest -m bench -s --timeout 0 </dev/null
+	$(CLEAN) $(BIN)/python -m tests.benchmarks </dev/null
 
 soak: develop
 	$(CLEAN) $(BIN)/pytest -m soak --timeout 0 </dev/null

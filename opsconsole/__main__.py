@@ -27,7 +27,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _console(switches: entry.Switches) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         from opsconsole.engine.errors import InvalidRequest
 
         raise InvalidRequest("the console needs a terminal; for everything else see: opsconsole --help")

@@ -159,6 +159,15 @@ def test_a_secret_comes_by_stdin_or_file_and_stays_out_of_records(program: Progr
         assert not path.is_file() or b"correct horse" not in path.read_bytes(), path
 
 
+def test_a_captive_account_reads_no_file_for_its_users(program: Program, tmp_path: Path) -> None:
+    (program.home / "settings.toml").write_text("captive = true\n")
+    given = tmp_path / "in.json"
+    given.write_text('{"name": "a"}')
+    done = program("call", "sample.echo", "--input", str(given))
+    assert (done.status, done.error["field"]) == (2, "input")
+    assert program("call", "sample.echo", "--input", "-", given=given.read_bytes()).status == 0
+
+
 def test_administrators_may_act_for_others_and_others_may_not(program: Program) -> None:
     program("sample", "echo", "first")
     with sqlite3.connect(program.home / "opsconsole.db") as records:
