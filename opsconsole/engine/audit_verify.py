@@ -40,6 +40,7 @@ class Report:
     anchored_step: int = 0
     anchored_where: str | None = None
     unanchored_rows: int = 0
+    last_row: int = 0
 
     def add(self, kind: str, message: str, *, seq: int | None = None, step: int | None = None) -> None:
         if len(self.findings) < _MAX_FINDINGS:
@@ -74,6 +75,9 @@ def verify(tx: Session, key: bytes, anchors: list[Anchor], off_box: set[str]) ->
         if step.step in wanted_steps:
             macs_at[step.step] = step.mac
         previous = step
+        if found:
+            report.last_row = found[-1].seq
+    _tell_cut_from_deleted(report)
     while row is not None:
         report.rows += 1
         report.add("inserted", f"row {row.seq} belongs to no signed step", seq=row.seq)
@@ -125,6 +129,20 @@ def _take(
             found.append(row)
         row = next(rows, None)
     return row, found
+
+
+def _tell_cut_from_deleted(report: Report) -> None:
+    """Rows missing up to the very end were not picked out: the tail was cut, and its steps forgotten."""
+    cut = [f for f in report.findings if f["kind"] == "deleted" and f["seq"] is not None and f["seq"] > report.last_row]
+    if cut:
+        report.findings = [finding for finding in report.findings if finding not in cut]
+        first, last = cut[0], cut[-1]
+        report.add(
+            "tail_cut",
+            f"the steps know rows up to {last['seq']}, the table ends at row {report.last_row}",
+            seq=first["seq"],
+            step=first["step"],
+        )
 
 
 def _check_rows(report: Report, key: bytes, step: AuditStep, found: list[Audit]) -> None:

@@ -1,6 +1,6 @@
-"""The databases of the lab and a house on top of them."""
+"""A house on top of the lab's databases, and an operation made for tests."""
 
-from tests.lab.postgres import _sqlite_template, make_url, postgres_server
 from tests.opsconsole.houses import bench, small_bench
+from tests.opsconsole.probes import probe
 
-__all__ = ["_sqlite_template", "bench", "make_url", "postgres_server", "small_bench"]
+__all__ = ["bench", "probe", "small_bench"]
