@@ -117,7 +117,8 @@ def _operation(operation: str) -> str:
     lines = [f"usage: opsconsole {words} {named}".rstrip() + (" [options]" if fields else ""), ""]
     lines += [summary, " · ".join(facts)]
     if fields:
-        lines += ["", "input:", *_columns([pair for field in fields for pair in _described(field)])]
+        ordered = sorted(fields, key=lambda field: not field.required)
+        lines += ["", "input:", *_columns([pair for field in ordered for pair in _described(field)])]
     common = [
         (f"{flag} {value}".strip(), text)
         for flag, (value, text) in COMMON.items()

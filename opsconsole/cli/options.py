@@ -57,14 +57,20 @@ def fields_of(operation: str) -> list[Field]:
 
 def _field(row: index.Option, taken: set[str]) -> Field:
     name, kind, required, secret, repeated, choices, text = row
-    word = name
-    if repeated and name.endswith("s") and name[:-1] not in taken:
-        word = name[:-1]
+    word = _singular(name) if repeated and _singular(name) not in taken else name
     flag = f"--{dashed(word)}"
     if flag in COMMON and flag != "--reason":
         flag = f"--field-{dashed(word)}"
     shape = tuple(kind.removeprefix("item:").split(",")) if kind.startswith("item:") else ()
     return Field(name, "json" if shape else kind, required, secret, repeated, choices, text, flag, shape)
+
+
+def _singular(name: str) -> str:
+    """A repeated option takes one of them at a time: items → item, entries → entry, addresses → address."""
+    for ending, instead in (("ies", "y"), ("sses", "ss"), ("ss", "ss"), ("us", "us"), ("s", "")):
+        if name.endswith(ending):
+            return name.removesuffix(ending) + instead
+    return name
 
 
 def positional(fields: list[Field]) -> list[Field]:
@@ -87,7 +93,7 @@ def by_flag(fields: list[Field]) -> dict[str, Field]:
         if field.secret:
             continue
         found[field.flag] = field
-        if field.repeated and field.flag == f"--{dashed(field.name[:-1])}":
+        if field.repeated:
             found.setdefault(f"--{dashed(field.name)}", field)
         if field.kind == "bool":
             found.setdefault(f"--no-{field.flag.removeprefix('--')}", field)

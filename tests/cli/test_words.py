@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opsconsole.cli import helping, inputs, names, words
+from opsconsole.cli import helping, inputs, names, options, words
 from opsconsole.cli.options import fields_of, positional
 from opsconsole.engine.errors import ConsoleError, InvalidParameter, InvalidRequest
 
@@ -32,6 +32,14 @@ def test_lists_are_repeated_or_json() -> None:
         {"host": "h", "name": "n"},
         {"name": "m"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "one"),
+    [("items", "item"), ("entries", "entry"), ("addresses", "address"), ("ip_address", "ip_address")],
+)
+def test_a_repeated_option_is_named_for_one(name: str, one: str) -> None:
+    assert options._singular(name) == one
 
 
 def test_flags_can_be_taken_back() -> None:
