@@ -1,0 +1,1 @@
+"""Measurements beside a peer, in the same run and in turn. Never part of the tests: `python -m tests.benchmarks`."""
