@@ -201,7 +201,16 @@ SPEC: Final[Spec[Item]] = Spec(
         Column("status", "STATUS", _status, lambda item: _RANK[status_word(item)[1]], minimum=9, maximum=18),
         Column("host", "HOST", lambda item, view: _text(item, item.host.name), lambda i: i.host.name, 4, 16),
         Column("name", "SERVICE", _name, lambda i: _order(i)[2], 18, 44, stretch=True),
-        Column("state", "STATE", _state, lambda i: (i.service.active, i.service.sub) if i.service else ("", ""), 8, 26),
+        Column(
+            "state",
+            "STATE",
+            _state,
+            lambda i: (i.service.active, i.service.sub) if i.service else ("", ""),
+            12,
+            26,
+            above=1,
+            stretch=True,
+        ),
         Column("enabled", "ENABLED", _enabled, lambda i: i.service.enabled if i.service else "", 7, 9, above=90),
         Column(
             "restarts",

@@ -55,7 +55,7 @@ def test_spans_are_short(seconds: float, text: str) -> None:
 
 
 def test_host_states_have_glyph_word_and_role_and_unheard_ones_are_unknown() -> None:
-    assert state_cell(host("host_key_changed"), plain=True).text == "x HOST KEY CHANGED"
+    assert state_cell(host("host_key_changed"), plain=True).text == "x KEY CHANGED"
     assert state_cell(host("new\x1b[0mstate"), plain=False) == state_cell(host("newstate"), plain=False)
     assert state_cell(host("newstate"), plain=False).role == "unknown"
     assert not host("newstate").up
