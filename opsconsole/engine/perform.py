@@ -131,7 +131,8 @@ async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
 async def _abandon(work: _Work, outcomes: list[Outcome]) -> None:
     """The caller gave up while the run row was being written: when it was, close it with nothing done."""
     if await work.ctx.database.read(lambda tx: tx.get(Run, work.run_id)) is not None:
-        await _record(work, outcomes)
+        with contextlib.suppress(ConsoleError):
+            await _record(work, outcomes)
 
 
 @contextlib.asynccontextmanager
@@ -343,7 +344,7 @@ class TargetFailed(ConsoleError):
 
     @property
     def exit_status(self) -> int:  # type: ignore[override]
-        known = {cls.code: cls.exit_status for cls in _all(ConsoleError)}
+        known = {cls.code: cls.exit_status for cls in _all(ConsoleError) if cls is not TargetFailed}
         return known.get(self._error["code"], 6)
 
     def as_json(self, language: str = "en") -> dict[str, Any]:
