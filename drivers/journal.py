@@ -61,7 +61,8 @@ class _Ask:
         for unit in self.units:
             argv += ["-u", unit]
         if self.after_cursor is not None:
-            argv.append("--after-cursor=" + self.after_cursor)
+            # Not --after-cursor: with a filter that the entry at the cursor does not pass, that one loses an entry.
+            argv.append("--cursor=" + self.after_cursor)
         elif self.since is not None:
             argv.append(f"--since=@{self.since:.6f}")
         if self.until is not None:
@@ -167,7 +168,7 @@ class _Follower:
             entry = parse_line(line, cut=cut)
             if in_base and line == _BASE_END:
                 in_base = False
-            elif entry is not None:
+            elif entry is not None and entry.cursor != self._cursor:
                 self._cursor = entry.cursor
                 if not in_base:
                     yield entry

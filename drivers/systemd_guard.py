@@ -17,7 +17,7 @@ from drivers.runner import Runner, quote_argv
 from drivers.systemd_answers import check_names, raise_for, said
 from drivers.systemd_parse import UnitState, blocks
 
-DeadmanState = Literal["armed", "fired", "failed", "gone"]
+DeadmanState = Literal["armed", "firing", "fired", "failed", "gone"]
 
 _KINDS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("the ssh server", ("ssh.service", "sshd.service", "ssh@*.service", "sshd@*.service", "ssh.socket", "sshd.socket",
@@ -113,14 +113,15 @@ async def arm_deadman(runner: Runner, verb: str, unit: str, seconds: int, tag: s
     deadman = Deadman(tag, verb, unit, seconds)
     argv = [
         "systemd-run", "--quiet", "--no-ask-password", f"--on-active={seconds}s", "--timer-property=AccuracySec=100ms",
-        f"--unit={deadman.service.removesuffix('.service')}", "--property=RemainAfterExit=yes",
+        f"--unit={deadman.service.removesuffix('.service')}",
+        "--property=Type=oneshot", "--property=RemainAfterExit=yes",
         f"--description=opsconsole restores {unit}", "--", "systemctl", "--no-ask-password", verb, "--", unit,
     ]  # fmt: skip
     done = await runner.run(quote_argv(argv), timeout=30, become=True)
     if not done.ok:
         raise_for(runner.name, f"arm the dead-man for {unit}", done)
         raise Refused(runner.name, f"arm the dead-man for {unit}", said(done))
-    if (state := await deadman_state(runner, deadman)) not in ("armed", "fired"):
+    if (state := await deadman_state(runner, deadman)) not in ("armed", "firing", "fired"):
         raise ProtocolError(runner.name, f"arm the dead-man for {unit}", f"its timer is {state}")
     return deadman
 
@@ -140,7 +141,7 @@ async def disarm(runner: Runner, deadman: Deadman) -> DeadmanState:
 
 
 async def deadman_state(runner: Runner, deadman: Deadman) -> DeadmanState:
-    """`armed` while waiting, `fired` once the restore ran (or runs), `failed` when it ran badly, else `gone`."""
+    """`armed` while waiting, `firing` while the restore runs, `fired` or `failed` by how it ended, else `gone`."""
     argv = ["systemctl", "show", "--no-pager", "-p", "Id,ActiveState,SubState", "--", deadman.timer, deadman.service]
     done = await runner.run(quote_argv(argv), timeout=30)
     found = {
@@ -150,6 +151,8 @@ async def deadman_state(runner: Runner, deadman: Deadman) -> DeadmanState:
         raise ProtocolError(runner.name, "look at the dead-man", said(done))
     if found[deadman.service] == "failed":
         return "failed"
-    if found[deadman.service] in ("active", "activating", "deactivating"):
+    if found[deadman.service] == "activating":
+        return "firing"
+    if found[deadman.service] in ("active", "deactivating"):
         return "fired"
     return "armed" if found[deadman.timer] == "active" else "gone"

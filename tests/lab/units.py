@@ -32,7 +32,10 @@ UNITS = {
     "static.service": _service("/usr/bin/sleep infinity", description="Has no install section"),
     "reloads.service": _service("/usr/bin/sleep infinity", more="ExecReload=/bin/true", description="Can reload"),
     "conditional.service": _service(
-        "/usr/bin/sleep infinity", unit="ConditionPathExists=/nonexistent", description="Its condition is never met"
+        "/usr/bin/sleep infinity",
+        unit="ConditionPathExists=/nonexistent",
+        install=True,
+        description="Its condition is never met",
     ),
     "refuses.service": _service(
         "/usr/bin/sleep infinity", unit="RefuseManualStart=yes\nRefuseManualStop=yes", description="Not by hand"
@@ -44,7 +47,7 @@ UNITS = {
     ),
     "weird.service": _service("/usr/bin/sleep infinity", install=True, description=WEIRD_DESCRIPTION),
 }
-ENABLED = ("work.service", "broken.service", "crashloop.service", "weird.service")
+ENABLED = ("work.service", "broken.service", "crashloop.service", "weird.service", "conditional.service")
 ENABLED_INSTANCES = ("work@a.service", r"work@with\x2ddash.service")
 STARTED_BUT_NOT_ENABLED = "work@b.service"
 INSTANCE_CONFIGS = {"work@.service": "/etc/labwork/*.conf"}
