@@ -73,8 +73,6 @@ class Inventory:
     def finish(self) -> Found:
         """Apply groups and variables to the hosts: a host's own value wins, then the nearer group, then `all`."""
         parents = self._parents()
-        if self.found.problems:
-            return self.found
         for name, host in self.found.hosts.items():
             lineage = self._lineage(name, parents)
             host.tags = {group for group in lineage if group not in _NO_TAG}
