@@ -6,6 +6,7 @@ asyncssh reads no system file by itself and drops options it does not know witho
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import asyncssh
 from asyncssh.config import ConfigParseError, SSHClientConfig
 
+from drivers import ssh_config_file
 from drivers.errors import ProtocolError
 from drivers.ssh_types import SshEndpoint, SshFiles
 
@@ -51,6 +53,28 @@ class _HostConfig(SSHClientConfig):
         self.ignored: list[str] = []
         if address is not None:
             self._options["Hostname"] = address
+
+    def parse(self, path: Path) -> None:
+        """As the library does it line by line, but the file is cut into words once and other hosts' blocks skipped."""
+        self._path, self._matching, self._tokens = path, True, {"%": "%"}
+        for block in ssh_config_file.read(path):
+            if block.names is not None:
+                self._matching = self._orig_host in block.names
+            elif block.head is not None:
+                self._apply(block.head)
+            for line in block.lines if self._matching else ():
+                self._apply(line)
+        super().parse(Path(os.devnull))  # what it does after the last line: tokens and their expansion
+
+    def _apply(self, line: ssh_config_file.Line) -> None:
+        self._line_no = line.number
+        option, handler = self._handlers[line.option]
+        if not line.words:
+            self._error(f"Missing {option} value")
+        words = list(line.words)
+        handler(self, option, words)
+        if words:
+            self._error(f"Extra data at end: {' '.join(words)}")
 
     def note_ignored(self, option: str, args: list[str]) -> None:
         """Called by the parser in place of an option's own handler."""
