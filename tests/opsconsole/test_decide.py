@@ -187,7 +187,7 @@ def _objects(tx: Session) -> dict[str, list[int]]:
     enabled=st.booleans(),
     admin=st.sampled_from([False, False, False, True]),
     modules=st.sets(st.tuples(st.sampled_from(["user", "role"]), MODULE_GRANTS), max_size=6),
-    grants=st.sets(st.tuples(st.sampled_from(["user", "role", "stranger"]), OBJECT_GRANTS), max_size=10),
+    grants=st.sets(st.tuples(st.sampled_from(["user", "role", "stranger", "lookalike"]), OBJECT_GRANTS), max_size=10),
 )
 def test_visible_says_what_decide_says(
     bench: Bench,
@@ -206,7 +206,9 @@ def test_visible_says_what_decide_says(
         tx.add(UserRole(user_id=user.id, role_id=role.id))
         if admin:
             tx.add(UserRole(user_id=user.id, role_id=tx.exec(select(Role.id).where(Role.name == "@admin")).one()))
+        # A role that happens to have the number of the user gives him nothing.
         holder = {"user": ("user", user.id), "role": ("role", role.id), "stranger": ("user", stranger.id)}
+        holder["lookalike"] = ("role", user.id)
         switches = {("user", (module, flag)) for module, flag in ENABLE_FLAG.items()}
         for who, (module, flag) in modules | switches:
             kind, key = holder[who]

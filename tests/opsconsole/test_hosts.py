@@ -6,12 +6,13 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlmodel import Session
 
 import opsconsole.hosts.changes
 import opsconsole.hosts.environments
 import opsconsole.hosts.guards
-import opsconsole.hosts.reads  # noqa: F401
-from data.models import AppInstance, Application
+import opsconsole.hosts.reads
+from data.models import AppInstance, Application, Host
 from opsconsole.engine.errors import (
     ConfirmationRequired,
     ConsoleError,
@@ -183,11 +184,11 @@ async def test_host_in_use_and_local_stay(bench: Bench) -> None:
     root = await bench.user("root", admin=True)
     host = await bench.host("app-1")
 
-    def install(tx: object) -> None:
+    def install(tx: Session) -> None:
         application = Application(name="shop", full_name="shop")
-        tx.add(application)  # type: ignore[attr-defined]
-        tx.flush()  # type: ignore[attr-defined]
-        tx.add(AppInstance(application_id=application.id, host_id=host))  # type: ignore[attr-defined]
+        tx.add(application)
+        tx.flush()
+        tx.add(AppInstance(application_id=application.id, host_id=host))
 
     await bench.database.write(install)
     with pytest.raises(ObjectInUse) as used:
@@ -216,6 +217,28 @@ async def test_the_slower_of_two_writers_is_told_what_changed(bench: Bench) -> N
     assert won
     assert all(isinstance(error, LeaseHeld) or "cpu is" in str(error) for error in lost)
     assert (await bench.call(root, "hosts.get", {"id": "web"}))["cpu"] in {result["cpu"] for result in won}
+
+
+async def test_what_changed_between_plan_and_record_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = await bench.user("root", admin=True)
+    host = await bench.host("web", cpu=2, location="hall 1")
+
+    async def meanwhile(self: object, target: object) -> None:
+        def work(tx: Session) -> None:
+            row = tx.get(Host, host)
+            assert row is not None
+            row.cpu, row.location = 99, "hall 2"
+            tx.add(row)
+
+        await bench.database.write(work)
+
+    monkeypatch.setattr(opsconsole.hosts.changes.Update, "execute", meanwhile)
+    with pytest.raises(StateConflict) as late:
+        await bench.call(root, "hosts.update", {"id": "web", "cpu": 8})
+    assert "cpu is 99 now, it was 2" in late.value.message
+    assert [row.result for row in await bench.journal()] == ["failed"]
+    await bench.call(root, "hosts.update", {"id": "web", "description": "no field of theirs"})
+    assert (await bench.call(root, "hosts.get", {"id": "web"}))["cpu"] == 99
 
 
 async def test_protection_and_maintenance_stand_in_the_way(bench: Bench) -> None:
