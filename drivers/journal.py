@@ -36,8 +36,16 @@ if [ $may = yes ]; then s=; elif @BECOME@ sudo -n -l journalctl >/dev/null 2>&1;
 @BASE@
 exec $s @COMMAND@
 """
-# The newest cursor, so that a follower without backlog can resume even before it has seen an entry of its own.
-_BASE = "$s journalctl -q --no-pager -n 1 -o json --output-fields=_PID </dev/null; echo '{}'"
+# `journalctl -n N --follow` shows nothing, ever, when no entry matches at its start (seen with 252). So the backlog is
+# read first, and then all that comes behind the entry that was the newest before.
+_BASE = """
+base=$($s journalctl -q --no-pager -n 1 -o json --output-fields=_PID </dev/null |
+  sed -n 's/.*"__CURSOR" *: *"\\([^"]*\\)".*/\\1/p')
+printf '{"base":"%s"}\\n' "$base"
+@BACKLOG@
+echo '{}'
+"""
+_BASE_LINE = re.compile(rb'\{"base":"([^"]*)"\}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,32 +61,34 @@ class _Ask:
     become: bool
 
     @property
-    def wants_base(self) -> bool:
-        return self.following and self.lines == 0 and self.after_cursor is None
+    def in_two_parts(self) -> bool:
+        return self.following and self.lines is not None and self.after_cursor is None
 
     def command(self) -> str:
+        script = _SCRIPT.replace("@BECOME@", "" if self.become else "false &&")
+        start = [] if self.since is None else [f"--since=@{self.since:.6f}"]
+        if self.after_cursor is not None:
+            # Not --after-cursor: with a filter that the entry at the cursor does not pass, that one loses an entry.
+            start = ["--cursor=" + self.after_cursor]
+        tail = [] if self.lines is None or self.after_cursor is not None else ["-n", str(self.lines)]
+        if not self.in_two_parts:
+            following = ["--follow", "--no-tail"] if self.following else tail
+            return script.replace("@BASE@", "").replace("@COMMAND@", quote_argv([*self._argv(), *start, *following]))
+        backlog = "$s " + quote_argv([*self._argv(), *start, *tail]) + " </dev/null" if self.lines else ""
+        follow = quote_argv([*self._argv(), "--follow", "--no-tail"]) + ' ${base:+"--cursor=$base"}'
+        return script.replace("@BASE@", _BASE.replace("@BACKLOG@", backlog)).replace("@COMMAND@", follow)
+
+    def _argv(self) -> list[str]:
         argv = ["journalctl", "-q", "--no-pager", "-o", "json", "--all", "--output-fields=" + ",".join(FIELDS)]
         for unit in self.units:
             argv += ["-u", unit]
-        if self.after_cursor is not None:
-            # Not --after-cursor: with a filter that the entry at the cursor does not pass, that one loses an entry.
-            argv.append("--cursor=" + self.after_cursor)
-        elif self.since is not None:
-            argv.append(f"--since=@{self.since:.6f}")
         if self.until is not None:
             argv.append(f"--until=@{self.until:.6f}")
         if self.priority is not None:
             argv += ["-p", str(self.priority)]
         if self.boot is not None:
             argv += ["-b", self.boot]
-        backlog = self.lines if self.after_cursor is None else None
-        if backlog is not None:
-            argv += ["-n", str(backlog)]
-        if self.following:
-            argv += ["--follow"] if backlog is not None else ["--follow", "--no-tail"]
-        script = _SCRIPT.replace("@BASE@", _BASE if self.wants_base else "")
-        script = script.replace("@BECOME@", "" if self.become else "false &&")
-        return script.replace("@COMMAND@", quote_argv(argv))
+        return argv
 
 
 async def follow(
@@ -163,15 +173,18 @@ class _Follower:
         return self._ask if self._cursor is None else replace(self._ask, after_cursor=self._cursor)
 
     async def _entries(self, stream: Stream) -> AsyncIterator[Entry]:
-        in_base = self._next_ask().wants_base
+        base, backlog = "", self._next_ask().in_two_parts
+        seen: set[str] = {self._cursor or ""}
         async for line, cut in split_lines(stream, limit=MAX_LINE):
-            entry = parse_line(line, cut=cut)
-            if in_base and line == _BASE_END:
-                in_base = False
-            elif entry is not None and entry.cursor != self._cursor:
+            if backlog and (found := _BASE_LINE.fullmatch(line)):
+                base = found[1].decode("ascii", "replace")
+            elif backlog and line == _BASE_END:
+                backlog, self._cursor = False, self._cursor or base or None
+            elif (entry := parse_line(line, cut=cut)) is not None and entry.cursor not in seen:
+                if backlog:
+                    seen.add(entry.cursor)
                 self._cursor = entry.cursor
-                if not in_base:
-                    yield entry
+                yield entry
 
     def _ended(self, stream: Stream, *, silent: bool) -> None:
         name, status = self._runner.name, stream.exit_status

@@ -56,6 +56,32 @@ async def test_new_lines_come_as_they_are_written(desk: Desk, guest_a: Guest) ->
     assert b"Can reload" in entry.message
 
 
+@pytest.mark.parametrize("lines", [0, 10, None])
+async def test_a_unit_that_never_said_anything_is_heard_when_it_does(
+    desk: Desk, guest_a: Guest, lines: int | None
+) -> None:
+    name = f"silent{lines}.service"
+    async with contextlib.aclosing(follow(desk.runner(guest_a), units=(name,), lines=lines)) as entries:
+        first = asyncio.create_task(anext(entries))
+        await asyncio.sleep(0.5)
+        await asyncio.to_thread(guest_a.sh, f"systemd-run -q --unit={name} sh -c 'echo I speak; sleep 1'")
+        got = [await asyncio.wait_for(first, 10), *await _until(entries, 2)]
+    assert {item.message for item in got if isinstance(item, Entry)} >= {b"I speak"}
+
+
+async def test_the_backlog_and_what_follows_meet_without_a_seam(desk: Desk, guest_a: Guest) -> None:
+    await asyncio.to_thread(guest_a.sh, "systemctl restart chatty")
+    try:
+        for _ in range(3):
+            async with contextlib.aclosing(
+                follow(desk.runner(guest_a), units=("chatty.service",), lines=15)
+            ) as entries:
+                numbers = _numbers(await _until(entries, 60))
+            assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    finally:
+        await asyncio.to_thread(guest_a.sh, "systemctl stop chatty")
+
+
 async def test_closing_ends_the_remote_journalctl(desk: Desk, guest_a: Guest) -> None:
     runner = desk.runner(guest_a)
     entries = follow(runner, lines=1)

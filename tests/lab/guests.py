@@ -7,7 +7,6 @@ so a new owner can clear away whatever a killed one left.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -17,14 +16,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 from tests.lab.base import USERS, base_tree
-from tests.lab.packages import LAB_DIR, LabMissing, need_root, run
+from tests.lab.packages import LAB_DIR, LabMissing, need_root, run, take_slot
 
-_SLOTS = 64
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _INOTIFY_WANTED = 8192
+_MANY = 10
 _BOOT = r"""
 set -e
 for h in $HIERARCHIES; do echo $$ > $h/$NAME/cgroup.procs; done
@@ -105,8 +103,7 @@ class GuestLab:
     def __init__(self) -> None:
         need_root()
         self.base = base_tree()
-        self._lock: IO[str]
-        self.slot, self._lock = _take_slot()
+        self.slot, self._lock = take_slot("slot")
         self.directory = LAB_DIR / f"slot{self.slot}"
         self.key = self.directory / "id_ed25519"
         self.bridge = f"opslab{self.slot}"
@@ -114,7 +111,7 @@ class GuestLab:
         self._clean()
         self.directory.mkdir(parents=True)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
-        self._old_inotify = _raise_inotify()
+        self._old_inotify: str | None = None
         try:
             run("ip", "link", "add", self.bridge, "type", "bridge")
             run("ip", "addr", "add", self.address(1) + "/24", "dev", self.bridge)
@@ -134,6 +131,8 @@ class GuestLab:
 
     def guest(self, name: str) -> Guest:
         """A new guest, booted. `name` is at most 6 letters or digits."""
+        if len(self.guests) == _MANY:
+            self._old_inotify = _raise_inotify()
         guest = Guest(name, self.address(len(self.guests) + 10), self)
         self.guests[name] = guest
         upper = guest.disk / "upper"
@@ -230,17 +229,6 @@ class GuestLab:
             _forget(name)
         run("ip", "link", "del", self.bridge, check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-
-def _take_slot() -> tuple[int, IO[str]]:
-    LAB_DIR.mkdir(parents=True, exist_ok=True)
-    for slot in range(_SLOTS):
-        lock = (LAB_DIR / f"slot{slot}.lock").open("w")
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return slot, lock
-        lock.close()
-    raise LabMissing(f"all {_SLOTS} places of the lab are taken")
 
 
 def _raise_inotify() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -9,9 +10,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 LAB_DIR = Path(os.environ.get("OPSCONSOLE_LAB_DIR", "/var/cache/opsconsole-lab"))
 GUESTS = ("systemd-container", "debootstrap", "iproute2", "openssh-client", "util-linux")
+_SLOTS = 64
 SSHD = ("openssh-server", "openssh-client")
 
 
@@ -26,6 +29,18 @@ def locked(name: str) -> Iterator[None]:
     with (LAB_DIR / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def take_slot(name: str) -> tuple[int, IO[str]]:
+    """The lowest number of this name that no living process holds, and the file that holds it while it is open."""
+    LAB_DIR.mkdir(parents=True, exist_ok=True)
+    for slot in range(_SLOTS):
+        lock = (LAB_DIR / f"{name}{slot}.lock").open("w")
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return slot, lock
+        lock.close()
+    raise LabMissing(f"all {_SLOTS} places of the lab are taken")
 
 
 def run(*argv: str, timeout: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.packages import SSHD, LabMissing, ensure, need_root, run
+from tests.lab.packages import SSHD, LabMissing, ensure, need_root, run, take_slot
 
 ACCOUNT = "opslabssh"
 _PORT = 2222
@@ -121,14 +121,16 @@ class SshFarm:
     def __init__(self) -> None:
         need_root()
         ensure(SSHD)
-        self.directory = Path(tempfile.mkdtemp(prefix="opsc-sshd-"))
-        self.directory.chmod(0o755)
+        self._net, self._lock = take_slot("farm")
+        # Not below LAB_DIR: every directory above must be open to the account that logs in.
+        self.directory = Path(tempfile.gettempdir()) / f"opsconsole-sshd-{self._net}"
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(mode=0o755)
         self.user = _account()
         self.key = self.directory / "id"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         shutil.copy(self.key.with_suffix(".pub"), self.directory / "authorized_keys")
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        self._net = os.getpid() % 250 + 1
         self.nodes: list[Node] = []
 
     def node(self, *, sessions: int = 100, more: str = "") -> Node:
@@ -157,6 +159,7 @@ class SshFarm:
         for node in self.nodes:
             node.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._lock.close()
 
 
 def _account() -> str:
