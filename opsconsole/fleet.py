@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from data.models import Credential
 from drivers.errors import Unreachable
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from opsconsole.house import House
 
 _BANNER_SECONDS = 10.0
+_DEFAULTS_SECONDS = 5.0
+_FOR_SSH = ("password", "ssh_key")
 
 
 class Fleet:
@@ -40,17 +43,22 @@ class Fleet:
             connect_timeout=settings.connect_timeout,
         )
         self._local = LocalRunner("local")
+        self._environments: frozenset[int] = frozenset()
+        self._looked = -_DEFAULTS_SECONDS
 
     async def runner(self, host: HostFacts, *, retry: bool = False) -> Runner:
         """The runner of one host. `retry` ignores the pause after a recent failure (an operator asked again)."""
         if host.local:
             return self._local
-        credential = await self._credential(host) if host.credential_id is not None else None
+        credential = await self._credential(host)
         return self.pool.runner(endpoint(host), credential, retry=retry)
 
     async def _credential(self, host: HostFacts) -> SshCredential | None:
-        row = await self._house.database.read(lambda tx: _credential_row(tx, host.credential_id))
-        if row is None or row.kind not in {"password", "ssh_key"}:
+        """The host's own, else its environment's default, else None: ssh_config, identity files and agent decide."""
+        if host.credential_id is None and host.environment_id not in await self._defaults():
+            return None
+        row = await self._house.database.read(lambda tx: _credential_row(tx, host))
+        if row is None:
             return None
         secret = json.loads(await self._house.unseal(row.sealed, context=f"credential:{row.id}"))
         if row.kind == "password":
@@ -58,6 +66,15 @@ class Fleet:
         return SshCredential(
             "ssh_key", row.username, private_key=secret["private_key"], passphrase=secret.get("passphrase")
         )
+
+    async def _defaults(self) -> frozenset[int]:
+        """Environments with a credential of their own; looked up at most every few seconds, for every host asks."""
+        if time.monotonic() - self._looked > _DEFAULTS_SECONDS:
+            query = select(Credential.environment_id).where(col(Credential.kind).in_(_FOR_SSH))
+            found = await self._house.database.read(lambda tx: tx.exec(query).all())
+            self._environments = frozenset(key for key in found if key is not None)
+            self._looked = time.monotonic()
+        return self._environments
 
     def connection_kind(self, host: HostFacts) -> str:
         """How the operator stands to a host: `ssh` when stopping its network side could cut him off, else `local`."""
@@ -78,8 +95,12 @@ def endpoint(host: HostFacts) -> SshEndpoint:
     return SshEndpoint(host.name, host.address, host.ssh_port, host.ssh_user, host.become)
 
 
-def _credential_row(tx: Session, credential_id: int | None) -> Credential | None:
-    return tx.exec(select(Credential).where(Credential.id == credential_id)).one_or_none()
+def _credential_row(tx: Session, host: HostFacts) -> Credential | None:
+    """The oldest one where an environment has several: its default does not change when another is added."""
+    query = select(Credential).where(col(Credential.kind).in_(_FOR_SSH)).order_by(col(Credential.id)).limit(1)
+    if host.credential_id is not None:
+        return tx.exec(query.where(Credential.id == host.credential_id)).one_or_none()
+    return tx.exec(query.where(Credential.environment_id == host.environment_id)).one_or_none()
 
 
 async def _ssh_banner(name: str) -> None:

@@ -4,24 +4,46 @@ Operation = tuple[str, str, str, str, str, tuple[str, ...], str, str, bool, bool
 Option = tuple[str, str, bool, bool, bool, tuple[str, ...], str]
 
 OPERATIONS: tuple[Operation, ...] = (
+    ('access.applications.roles.list', 'List the roles with permissions on an application', 'module.access.view_role', 'none', 'read', ('application',), '', 'opsconsole.access.authorizations', False, False),
+    ('access.applications.roles.update', 'Update or delete role permissions on an application', 'module.access.grant_permission', 'low', 'write', ('application',), '', 'opsconsole.access.authorizations', False, True),
+    ('access.applications.users.list', 'List the users with permissions on an application', 'module.access.view_user', 'none', 'read', ('application',), '', 'opsconsole.access.authorizations', False, False),
+    ('access.applications.users.update', 'Update or delete user permissions on an application', 'module.access.grant_permission', 'low', 'write', ('application',), '', 'opsconsole.access.authorizations', False, True),
     ('access.credentials.create', 'Store a password or a private key under a name', 'module.access.manage_credential', 'low', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
     ('access.credentials.delete', 'Delete a stored credential; its secret is gone', 'module.access.manage_credential', 'high', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
     ('access.credentials.list', 'List stored credentials, without their secrets', 'module.access.manage_credential', 'none', 'read', ('credential',), '', 'opsconsole.access.credentials', False, False),
     ('access.credentials.update', 'Change a stored credential; a secret that is given replaces the old one', 'module.access.manage_credential', 'low', 'write', ('credential',), '', 'opsconsole.access.credentials', False, False),
     ('access.explain', 'Explain whether a user may run an operation, why, what is missing and who could', 'self', 'none', 'read', (), '', 'opsconsole.access.explain', False, False),
+    ('access.hosts.roles.list', 'List the roles with permissions on a host', 'module.access.view_role', 'none', 'read', ('host',), '', 'opsconsole.access.authorizations', False, False),
+    ('access.hosts.roles.update', 'Update or delete role permissions on a host', 'module.access.grant_permission', 'low', 'write', ('host',), '', 'opsconsole.access.authorizations', False, True),
+    ('access.hosts.users.list', 'List the users with permissions on a host', 'module.access.view_user', 'none', 'read', ('host',), '', 'opsconsole.access.authorizations', False, False),
+    ('access.hosts.users.update', 'Update or delete user permissions on a host', 'module.access.grant_permission', 'low', 'write', ('host',), '', 'opsconsole.access.authorizations', False, True),
+    ('access.roles.application_permissions', 'List the application permissions of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.grants', False, False),
     ('access.roles.create', 'Create a role', 'module.access.manage_role', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.delete', 'Delete a role; its users lose what it gave them', 'module.access.manage_role', 'high', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.get', 'Show a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.grant_application', 'Set application permissions of a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.grants', False, True),
+    ('access.roles.grant_business', 'Set product line permissions of a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.grants', False, True),
+    ('access.roles.grant_host', 'Set host permissions of a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.grants', False, True),
+    ('access.roles.grant_module', 'Set module permissions of a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.grants', False, True),
+    ('access.roles.host_permissions', 'List the host permissions of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.grants', False, False),
     ('access.roles.list', 'List roles with filter name', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
+    ('access.roles.module_permissions', 'List the module permissions of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.grants', False, False),
     ('access.roles.update', 'Rename a role', 'module.access.manage_role', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.users.add', 'Add users to a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
     ('access.roles.users.list', 'List the users of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.users.remove', 'Remove users from a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.application_permissions', 'List the application permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
     ('access.users.assign_roles', 'Give roles to a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
     ('access.users.disable', 'Disable a user: he cannot sign in, his sessions and tokens stop working at once', 'module.access.manage_user', 'high', 'action', ('user',), '', 'opsconsole.access.users', False, False),
     ('access.users.enable', 'Enable a user', 'module.access.manage_user', 'low', 'action', ('user',), '', 'opsconsole.access.users', False, False),
     ('access.users.get', 'Show a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.grant_application', 'Set application permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
+    ('access.users.grant_business', 'Set product line permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
+    ('access.users.grant_host', 'Set host permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
+    ('access.users.grant_module', 'Set module permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
+    ('access.users.host_permissions', 'List the host permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
     ('access.users.list', 'List users with filters username, email, phone, status', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.module_permissions', 'List the module permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
     ('access.users.remove_roles', 'Take roles from a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
     ('access.users.roles.list', 'List the roles of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.roles', False, False),
     ('access.users.update', 'Change email and phone of a user', 'module.access.manage_user | self', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
@@ -73,6 +95,24 @@ OPERATIONS: tuple[Operation, ...] = (
 MODULES: dict[str, str] = {row[0]: row[7] for row in OPERATIONS}
 
 OPTIONS: dict[str, tuple[Option, ...]] = {
+    'access.applications.roles.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.applications.roles.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:permission,action,role', True, False, True, (), ''),
+    ),
+    'access.applications.users.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.applications.users.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:permission,action,user', True, False, True, (), ''),
+    ),
     'access.credentials.create': (
         ('password', 'str', False, True, False, (), ''),
         ('private_key', 'str', False, True, False, (), ''),
@@ -105,6 +145,30 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('user', 'int|str', False, False, False, (), ''),
         ('target', 'str', False, False, False, (), ''),
     ),
+    'access.hosts.roles.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.hosts.roles.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:permission,action,role', True, False, True, (), ''),
+    ),
+    'access.hosts.users.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.hosts.users.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:permission,action,user', True, False, True, (), ''),
+    ),
+    'access.roles.application_permissions': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('app_name', 'str', False, False, False, (), ''),
+    ),
     'access.roles.create': (
         ('name', 'str', True, False, False, (), ''),
     ),
@@ -114,10 +178,37 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'access.roles.get': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
+    'access.roles.grant_application': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.roles.grant_business': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.roles.grant_host': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.roles.grant_module': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:module_name,permissions', False, False, True, (), ''),
+        ('module_name', 'str', False, False, False, (), ''),
+        ('permissions', 'json', False, False, False, (), ''),
+    ),
+    'access.roles.host_permissions': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('hostname', 'str', False, False, False, (), ''),
+    ),
     'access.roles.list': (
         ('page', 'int', False, False, False, (), ''),
         ('page_size', 'int', False, False, False, (), ''),
         ('name', 'str', False, False, False, (), ''),
+    ),
+    'access.roles.module_permissions': (
+        ('id', 'int|str', True, False, False, (), ''),
     ),
     'access.roles.update': (
         ('id', 'int|str', True, False, False, (), ''),
@@ -134,6 +225,12 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'access.users.application_permissions': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('app_name', 'str', False, False, False, (), ''),
+    ),
     'access.users.assign_roles': (
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:id', True, False, True, (), ''),
@@ -147,6 +244,30 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'access.users.get': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
+    'access.users.grant_application': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.users.grant_business': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.users.grant_host': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('authorizations', 'item:id,permission,hostname,app_name', True, False, True, (), ''),
+    ),
+    'access.users.grant_module': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('items', 'item:module_name,permissions', False, False, True, (), ''),
+        ('module_name', 'str', False, False, False, (), ''),
+        ('permissions', 'json', False, False, False, (), ''),
+    ),
+    'access.users.host_permissions': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('hostname', 'str', False, False, False, (), ''),
+    ),
     'access.users.list': (
         ('page', 'int', False, False, False, (), ''),
         ('page_size', 'int', False, False, False, (), ''),
@@ -154,6 +275,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('email', 'str', False, False, False, (), ''),
         ('phone', 'str', False, False, False, (), ''),
         ('status', 'str', False, False, False, ('enabled', 'disabled'), ''),
+    ),
+    'access.users.module_permissions': (
+        ('id', 'int|str', True, False, False, (), ''),
     ),
     'access.users.remove_roles': (
         ('id', 'int|str', True, False, False, (), ''),

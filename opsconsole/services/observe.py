@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from data.errors import DataError
 from data.feed import announce
 from data.models import HostObservation
 from drivers.errors import DriverError
@@ -20,6 +21,7 @@ from opsconsole.engine.canonical import digest
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
 from opsconsole.hosts.lookup import HostFacts
+from opsconsole.house import translate as translate_data
 from opsconsole.services.conf import Known, load
 from opsconsole.services.project import Row, rows_of
 
@@ -78,7 +80,9 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
             runner, timeout=ctx.house.settings.snapshot_timeout, instance_configs=known.instance_configs
         )
     except DriverError as error:
-        return await _failed(ctx, host, error)
+        return await _failed(ctx, host, error.kind, translate(error).as_json(), error.remedy)
+    except DataError as error:
+        return await _failed(ctx, host, error.kind, translate_data(error).as_json(), error.remedy)
     rows = await asyncio.to_thread(rows_of, units, known)
     privileged = units.euid == 0 or bool(units.sudo)
     sight = Sight(host, "ok", rows, units, observed_at=datetime.fromtimestamp(units.taken_at, UTC))
@@ -87,10 +91,10 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
     return sight
 
 
-async def _failed(ctx: Context, host: HostFacts, error: DriverError) -> Sight:
+async def _failed(ctx: Context, host: HostFacts, kind: str, error: dict[str, Any], remedy: str) -> Sight:
     last = (await cached(ctx, [host])).get(host.id)
-    sight = last or Sight(host, error.kind)
-    sight.state, sight.error, sight.remedy = error.kind, translate(error).as_json(), error.remedy or None
+    sight = last or Sight(host, kind)
+    sight.state, sight.error, sight.remedy = kind, error, remedy or None
     if not ctx.house.database.read_only:
         await ctx.database.write(lambda tx: _store_error(tx, sight))
     return sight
