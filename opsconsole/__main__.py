@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from opsconsole.cli import entry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opsconsole.client import Client
 
 
@@ -21,12 +23,17 @@ def main() -> int:
 
 def _run(arguments: list[str]) -> int:
     switches, words = entry.split(arguments)
+    if words[:1] == ["demo"] and not (switches.version or switches.help):
+        from opsconsole.demo import start
+
+        return start.run(words[1:], switches, _console)
     if words or switches.version or switches.help:
         return entry.run(switches, words)
     return _console(switches)
 
 
-def _console(switches: entry.Switches) -> int:
+def _console(switches: entry.Switches, prepare: Callable[[], None] | None = None) -> int:
+    """`prepare` runs once before the house is opened, in the same thread."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         from opsconsole.engine.errors import InvalidRequest
 
@@ -36,6 +43,8 @@ def _console(switches: entry.Switches) -> int:
     def connect() -> Client:
         from opsconsole.backend import connect
 
+        if prepare is not None:
+            prepare()
         return connect(readonly=switches.readonly)
 
     return run(connect, ascii=switches.ascii, readonly=switches.readonly)

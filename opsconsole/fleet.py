@@ -35,9 +35,8 @@ class Fleet:
     def __init__(self, house: House) -> None:
         self._house = house
         settings = house.settings
-        files = SshFiles.of_system(Path.home(), own=house.home / "known_hosts")
         self.pool = SshPool(
-            files,
+            ssh_files(house),
             house.prompter,
             connect_limit=settings.connect_limit,
             connect_timeout=settings.connect_timeout,
@@ -89,6 +88,14 @@ class Fleet:
 
     async def close(self) -> None:
         await self.pool.close()
+
+
+def ssh_files(house: House) -> SshFiles:
+    """OpenSSH's files of this account, or with `ssh_files = "home"` only `ssh_config` and `known_hosts` of our home."""
+    own = house.home / "known_hosts"
+    if house.settings.ssh_files == "home":
+        return SshFiles(config=(house.home / "ssh_config",), known_hosts=(), own_known_hosts=own)
+    return SshFiles.of_system(Path.home(), own=own)
 
 
 def endpoint(host: HostFacts) -> SshEndpoint:

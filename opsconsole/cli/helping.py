@@ -19,6 +19,14 @@ _EXIT = """exit status: 0 done · 1 a bug of ours · 2 bad input · 3 not permit
   6 a target could not be reached or refused · 7 confirmation needed · 8 partly failed · 130 interrupted"""
 
 USAGE: dict[str, tuple[str, dict[str, str]]] = {
+    "demo": (
+        "opsconsole demo [--serve] [--ascii] [--readonly]",
+        {
+            "--serve": "no console: print the environment other commands need to use the fleet, and keep it running",
+            "--ascii": "the console without line drawing and symbols",
+            "--readonly": "refuse every change",
+        },
+    ),
     "ops": (
         "opsconsole ops [--json] [AREA]",
         {"--json": "as JSON with permission, danger and input schema"},

@@ -8,6 +8,7 @@ from opsconsole import index
 from opsconsole.engine.errors import ObjectNotFound
 
 COMMANDS: dict[str, str] = {
+    "demo": "the console over a simulated fleet on this machine",
     "ops": "all operations, as lines or as JSON",
     "call": "one operation by its id, input and answer as JSON",
     "doctor": "what is wrong here and what to do about it",

@@ -27,11 +27,12 @@ class Settings:
     budget_prod: int = 200
     budget_stage: int = 500
     budget_dev: int = 2000
+    ssh_files: str = "system"
     anchors: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
-_CHOICES = {"mode": ("personal", "team"), "language": ("en", "ru")}
+_CHOICES = {"mode": ("personal", "team"), "language": ("en", "ru"), "ssh_files": ("system", "home")}
 _RANGES = {
     "min_uptime": (0.0, 600.0),
     "action_timeout": (1.0, 3600.0),
