@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drivers.ssh import SshCredential, SshEndpoint, SshFiles, SshPool, SshRunner
 from tests.lab.guests import Guest
+from tests.lab.packages import run
 from tests.lab.sshfarm import Node
 
 Peer = Guest | Node
@@ -65,3 +66,7 @@ def endpoint(peer: Peer) -> SshEndpoint:
 def key_of(peer: Peer, user: str | None = None) -> SshCredential:
     login = user or (peer.user if isinstance(peer, Node) else "root")
     return SshCredential("ssh_key", username=login, private_key=peer.key.read_text("ascii"))
+
+
+def keygen(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> None:
+    run("ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 from tests.lab import units
@@ -64,7 +65,8 @@ def _build(tree: Path, codename: str, mirror: str) -> None:
     finally:
         shutil.rmtree(building, ignore_errors=True)
     for stale in LAB_DIR.glob(f"base-{codename}-*"):
-        if stale != tree:
+        # Another checkout may be running its guests from a younger one.
+        if stale != tree and time.time() - stale.stat().st_ctime > 86400:
             shutil.rmtree(stale, ignore_errors=True)
 
 
