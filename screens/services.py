@@ -17,7 +17,7 @@ from screens.frame import ConsoleScreen, events
 from screens.render.service import SPEC, Item, is_bad
 from screens.services_actions import ACTIONS, ActionRun, Target, action, entries
 from screens.services_detail import DetailPane
-from screens.services_state import Fleet, merge
+from screens.services_state import Difference, Fleet, merge
 from screens.text import Safe, join
 from screens.widgets.header import fleet_heading, heading_text
 from screens.widgets.line import Line
@@ -28,6 +28,8 @@ from screens.widgets.table import VirtualTable
 
 INTERVAL: Final = 5
 PAINT_EVERY: Final = 0.1
+BUDGET: Final = 0.03
+"""Seconds of the event loop that taking in events may use at a time."""
 TICK: Final = 1.0
 DETAIL_AFTER: Final = 0.15
 GONE_AFTER: Final = 30.0
@@ -127,9 +129,7 @@ class ServicesScreen(ConsoleScreen):
         self._paint_due = False
         if self.frozen or not self._pending:
             return
-        batch, self._pending = self._pending, {}
-        self._unconfirmed -= batch.keys()
-        difference = self.fleet.apply(batch.values())
+        difference = self._apply()
         self.table.empty = Safe("nothing to show")
         self.pane.note = Safe("")
         self.table.changed(self.rows.update(difference.changed, difference.removed))
@@ -137,6 +137,23 @@ class ServicesScreen(ConsoleScreen):
         self._heading()
         if self.table.cursor in difference.changed:
             self._show_detail()
+
+    def _apply(self) -> Difference:
+        """Take in as many hosts as fit into a moment; the others wait for the next paint, so that keys never do."""
+        end = time.monotonic() + BUDGET
+        batch: list[str] = []
+        total = Difference()
+        while self._pending and (not batch or time.monotonic() < end):
+            host_id = next(iter(self._pending))
+            batch.append(host_id)
+            one = self.fleet.apply([self._pending.pop(host_id)])
+            total.changed.update(one.changed)
+            total.removed |= one.removed
+        self._unconfirmed -= set(batch)
+        if self._pending:
+            self._paint_due = True
+            self.set_timer(PAINT_EVERY, self.paint)
+        return total
 
     def _tick(self) -> None:
         if not self.frozen and self.is_current:

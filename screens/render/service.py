@@ -25,7 +25,7 @@ _RANK: Final = {"bad": 0, "warn": 1, "unknown": 2, "busy": 3, "ok": 4, "muted": 
 class Service:
     """One unit of one host. Texts are safe; `since` is Unix seconds; None is unknown, never zero.
 
-    `target` is host and name exactly as given, to ask with and never to show.
+    `target` is host and name exactly as given, to ask with and never to show; `words` is what a filter searches.
     """
 
     name: Safe
@@ -45,6 +45,7 @@ class Service:
     parent: Safe
     unit_file_state: Safe
     target: tuple[str, str]
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def parse_service(row: Mapping[str, Any]) -> Service:
         main=bool(row.get("main")),
         parent=Safe(row.get("parent")),
         unit_file_state=Safe(row.get("unit_file_state")),
+        words=f"{row.get('name')} {row.get('description')} {row.get('sub')}".lower(),
         target=(str(row.get("host") or row.get("host_id") or ""), str(row.get("name") or "")),
     )
 
@@ -166,7 +168,7 @@ def _words(item: Item) -> str:
     service, host = item.service, item.host
     if service is None:
         return f"{host.name} {state_word(host.state)[0]} {host.error}".lower()
-    return f"{host.name} {service.name} {service.description} {status_word(item)[0]} {service.sub}".lower()
+    return f"{host.name.lower()} {status_word(item)[0]} {service.words}"
 
 
 def _field(item: Item, name: str) -> str:

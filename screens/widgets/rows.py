@@ -92,6 +92,7 @@ class Rows(Generic[T]):
     reverse: bool = False
     generation: int = 0
     _versions: dict[str, int] = field(default_factory=dict)
+    _orders: dict[str, Any] = field(default_factory=dict)
     _positions: dict[str, int] | None = None
     _matches: Callable[[T], bool] | None = None
     _only: Callable[[T], bool] | None = None
@@ -114,48 +115,54 @@ class Rows(Generic[T]):
         self.generation += 1
         self._versions.clear()
         self.marks &= self.records.keys()
-        self._arrange()
+        self._arrange_all()
         return Change(order=True)
 
     def update(self, changed: Mapping[str, T], removed: Iterable[str] = ()) -> Change:
         """Records that came or changed, and keys that went. Nothing is sorted again unless its place depends on it."""
         moved = False
-        touched: set[str] = set()
+        touched: list[str] = []
         for key in removed:
             if self.records.pop(key, None) is not None:
                 moved = True
                 self.marks.discard(key)
                 self._versions.pop(key, None)
+                self._orders.pop(key, None)
         for key, record in changed.items():
             old = self.records.get(key)
             if old is not None and old == record:
                 continue
-            moved = moved or old is None or self._place(old) != self._place(record)
+            order = self._order(record)
+            moved = moved or old is None or self._orders.get(key) != order or self._sorts_apart(old, record)
             self.records[key] = record
             self._versions[key] = self._versions.get(key, 0) + 1
-            touched.add(key)
+            if order is None:
+                self._orders.pop(key, None)
+            else:
+                self._orders[key] = order
+            touched.append(key)
         if moved:
-            self._arrange()
+            self._arrange(touched)
         return Change(order=moved, keys=frozenset(touched))
 
     def set_filter(self, text: str) -> Change:
         """Show only what the filter text means (see `query`)."""
         self.filter = text.strip()
         self._matches = matcher(self.filter, self.spec.subject)
-        self._arrange()
+        self._arrange_all()
         return Change(order=True)
 
     def set_only(self, word: str, predicate: Callable[[T], bool] | None) -> Change:
         """A second filter with a name of its own (`errors only`), beside the typed one."""
         self.only, self._only = (word, predicate) if predicate else ("", None)
-        self._arrange()
+        self._arrange_all()
         return Change(order=True)
 
     def set_sort(self, column_id: str, reverse: bool = False) -> Change:
         """Sort by a column; an empty or unknown id is the natural order."""
         self.sort_column = column_id if self.spec.column(column_id) else ""
         self.reverse = reverse
-        self._arrange()
+        self._arrange(())
         return Change(order=True)
 
     def toggle(self, key: str) -> None:
@@ -187,28 +194,34 @@ class Rows(Generic[T]):
             parts.append(f"{len(self.marks)} marked" + (f" ({hidden} hidden)" if hidden else ""))
         return join((Safe(part) for part in parts), " · ")
 
-    def _place(self, record: T) -> tuple[object, ...]:
+    def _order(self, record: T) -> Any:
+        """The natural place of a record; None when the filters hide it."""
+        if self._only is not None and not self._only(record):
+            return None
+        if self._matches is not None and not self._matches(record):
+            return None
+        return self.spec.order(record)
+
+    def _sorts_apart(self, old: T, new: T) -> bool:
         column = self.spec.column(self.sort_column)
-        return (
-            self._visible(record),
-            self.spec.order(record),
-            column.sort(record) if column else None,
-        )
+        return column is not None and column.sort(old) != column.sort(new)
 
-    def _visible(self, record: T) -> bool:
-        return (self._only is None or self._only(record)) and (self._matches is None or self._matches(record))
+    def _arrange_all(self) -> None:
+        orders = ((key, self._order(record)) for key, record in self.records.items())
+        self._orders = {key: order for key, order in orders if order is not None}
+        self._arrange(self._orders)
 
-    def _arrange(self) -> None:
-        records, visible = self.records, self._visible
-        if self._only is None and self._matches is None:
-            keys = list(records)
-        else:
-            keys = [key for key, record in records.items() if visible(record)]
-        order = self.spec.order
-        keys.sort(key=lambda key: order(records[key]))
+    def _arrange(self, touched: Iterable[str]) -> None:
+        """Sort what is visible; starting from the list as it was, which the sort then mostly finds in order."""
+        before = set(self.shown)
+        keys = [key for key in self.shown if key in self._orders]
+        keys += [key for key in touched if key in self._orders and key not in before]
+        if self.reverse and not self.sort_column:
+            keys.reverse()
+        keys.sort(key=self._orders.__getitem__)
         column = self.spec.column(self.sort_column)
         if column:
-            sort = column.sort
+            sort, records = column.sort, self.records
             keys.sort(key=lambda key: sort(records[key]), reverse=self.reverse)
         elif self.reverse:
             keys.reverse()

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+DECIDED_HERE = ("COLORTERM", "NO_COLOR", "TMUX", "COLUMNS", "LINES")
 POINTER = b"\x1b]22;default"
 OSC = re.compile(rb"\x1b\][^\x07\x1b]*")
 SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[()][0-9A-Za-z]|[=>78cM]|P[^\x1b]*\x1b\\)")
@@ -30,7 +31,7 @@ class Terminal:
     def __init__(self, *arguments: str, size: tuple[int, int] = (120, 40), **environment: str) -> None:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
-        clean = {name: value for name, value in os.environ.items() if name not in ("COLORTERM", "NO_COLOR", "TMUX")}
+        clean = {name: value for name, value in os.environ.items() if name not in DECIDED_HERE}
         self.child = subprocess.Popen(
             [sys.executable, "-P", "-m", "tests.screens.pty_child", *arguments],
             stdin=slave,
