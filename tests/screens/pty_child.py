@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from screens.app import run
+from screens.services import ServicesScreen
 from tests.screens.fake import HOSTILE, FakeClient, host_event, live, plan_of, row
 
 
@@ -30,10 +31,16 @@ def factory() -> FakeClient:
         {"host": "web1", "unit": "x", "at": 1, "priority": 3, "message": "y" * 1_000_000 + HOSTILE}
     )
     client.journal.put_nowait({"host": "web1", "unit": "x", "at": 1, "priority": 3, "message": list(HOSTILE.encode())})
-    if "--crash" in sys.argv:
-        client.facts = None  # type: ignore[assignment,method-assign]
     return client
 
 
+def fall_over(screen: ServicesScreen) -> None:
+    """A bug with a secret in a local variable and a hostile text in its message."""
+    password = "hunter2"
+    raise RuntimeError(f"{len(password)} {HOSTILE}")
+
+
 if __name__ == "__main__":
+    if "--crash" in sys.argv:
+        setattr(ServicesScreen, "action_errors", fall_over)  # noqa: B010 - the bug is put in
     sys.exit(run(factory))

@@ -159,6 +159,19 @@ def test_a_terminal_that_goes_away_ends_it(terminals: list[Terminal]) -> None:
     assert terminal.child.wait(15) is not None
 
 
+def test_a_bug_ends_it_with_a_sentence_and_no_secret(terminals: list[Terminal]) -> None:
+    terminal = Terminal("--crash", size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.press("e")
+    assert terminal.ended() == 1
+    assert_clean(terminal.output)
+    assert "opsconsole: a bug of ours: RuntimeError: 7 evil[/x]" in terminal.output.decode()
+    assert b"hunter2" not in terminal.output
+    assert b"Traceback" not in terminal.output
+    assert b"\x1b[?1049l" in terminal.output
+
+
 def test_no_color_writes_no_colour(terminals: list[Terminal]) -> None:
     terminal = Terminal(NO_COLOR="1", COLORTERM="truecolor", size=(80, 24))
     terminals.append(terminal)
