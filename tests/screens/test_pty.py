@@ -152,11 +152,14 @@ def test_a_hang_up_ends_it_cleanly(terminals: list[Terminal], number: signal.Sig
     assert b"Traceback" not in terminal.output
 
 
-def test_a_terminal_that_goes_away_ends_it(terminals: list[Terminal]) -> None:
+def test_a_terminal_that_goes_away_ends_it() -> None:
     terminal = Terminal(size=(80, 24))
     terminal.wait_for("SERVICE")
     os.close(terminal.master)
-    assert terminal.child.wait(15) is not None
+    try:
+        assert terminal.child.wait(15) == 0
+    finally:
+        terminal.child.kill()
 
 
 def test_a_bug_ends_it_with_a_sentence_and_no_secret(terminals: list[Terminal]) -> None:
