@@ -21,11 +21,13 @@ from drivers.ssh_types import SshCredential, SshEndpoint, SshFiles
 from opsconsole.engine.identity import came_by_ssh
 
 if TYPE_CHECKING:
+    from drivers.systemd import HostUnits
     from opsconsole.hosts.lookup import HostFacts
     from opsconsole.house import House
 
 _BANNER_SECONDS = 10.0
 _DEFAULTS_SECONDS = 5.0
+_REMEMBERED = 300
 _FOR_SSH = ("password", "ssh_key")
 
 
@@ -42,6 +44,7 @@ class Fleet:
             connect_timeout=settings.connect_timeout,
         )
         self._local = LocalRunner("local")
+        self.earlier: dict[int, HostUnits] = {}
         self._environments: frozenset[int] = frozenset()
         self._looked = -_DEFAULTS_SECONDS
 
@@ -51,6 +54,13 @@ class Fleet:
             return self._local
         credential = await self._credential(host)
         return self.pool.runner(endpoint(host), credential, retry=retry)
+
+    def remember(self, host_id: int, units: HostUnits) -> None:
+        """Keep the newest look at a host for the next one; the longest unseen go first."""
+        self.earlier.pop(host_id, None)
+        self.earlier[host_id] = units
+        while len(self.earlier) > _REMEMBERED:
+            del self.earlier[next(iter(self.earlier))]
 
     async def _credential(self, host: HostFacts) -> SshCredential | None:
         """The host's own, else its environment's default, else None: ssh_config, identity files and agent decide."""

@@ -6,7 +6,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +16,7 @@ from data.errors import DataError
 from data.feed import announce
 from data.models import HostObservation
 from drivers.errors import DriverError
+from drivers.runner import Runner
 from drivers.systemd import HostUnits, snapshot
 from opsconsole.engine.canonical import digest
 from opsconsole.engine.context import Context
@@ -76,9 +77,7 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
     """Look at one host now and keep what was seen. A driver's error becomes the state of the sight."""
     try:
         runner = await ctx.house.fleet.runner(host, retry=retry)
-        units = await snapshot(
-            runner, timeout=ctx.house.settings.snapshot_timeout, instance_configs=known.instance_configs
-        )
+        units = await _snapshot(ctx, host, runner, known, afresh=retry)
     except DriverError as error:
         return await _failed(ctx, host, error.kind, translate(error).as_json(), error.remedy)
     except DataError as error:
@@ -89,6 +88,23 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
     sight.facts = {"privileged": privileged, "version": units.systemd_version, "clock_skew": units.clock_skew}
     await keep(ctx, sight, duration=units.duration)
     return sight
+
+
+async def _snapshot(ctx: Context, host: HostFacts, runner: Runner, known: Known, *, afresh: bool) -> HostUnits:
+    """One round trip; unit files that did not change since the last one are not read again, and sudo is not asked
+    again, since a no leaves a line in the host's auth log. `afresh` asks everything."""
+    earlier = None if afresh else ctx.house.fleet.earlier.get(host.id)
+    units = await snapshot(
+        runner,
+        timeout=ctx.house.settings.snapshot_timeout,
+        instance_configs=known.instance_configs,
+        privileges=earlier is None,
+        earlier=earlier,
+    )
+    if earlier is not None:
+        units = replace(units, sudo=earlier.sudo)
+    ctx.house.fleet.remember(host.id, units)
+    return units
 
 
 async def _failed(ctx: Context, host: HostFacts, kind: str, error: dict[str, Any], remedy: str) -> Sight:

@@ -12,7 +12,7 @@ from tests.lab import units
 from tests.lab.packages import GUESTS, LAB_DIR, LabMissing, archive, ensure, locked, need_root, run
 
 _INCLUDE = (
-    "systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo", "python3-minimal",
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "procps", "sudo", "python3",
     "libpam-systemd",
 )  # fmt: skip
 _SSHD = """\

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,8 +30,14 @@ for h in $HIERARCHIES; do echo $$ > $h/$NAME/cgroup.procs; done
 mkdir -p /run/systemd/nspawn; mount -t tmpfs tmpfs /run/systemd/nspawn
 mount -t overlay overlay -o lowerdir=$BASE,upperdir=$DISK/upper,workdir=$DISK/work $DISK/root
 exec systemd-nspawn -q -D $DISK/root -M $NAME --hostname=$GUEST --register=no --keep-unit --boot --console=pipe \
-  --network-namespace-path=/run/netns/$NAME --capability=CAP_NET_ADMIN --resolv-conf=off systemd.show_status=1
+  --network-namespace-path=/run/netns/$NAME --capability=CAP_NET_ADMIN --resolv-conf=off $BINDS systemd.show_status=1
 """
+
+
+def _program() -> list[Path]:
+    """What a guest needs to run this very program itself: the tree, its environment, and a Python not of the system."""
+    places = [Path(__file__).parents[2], Path(sys.prefix), Path(sys.base_prefix)]
+    return [path for index, path in enumerate(places) if not path.is_relative_to("/usr") and path not in places[:index]]
 
 
 def _hierarchies() -> list[Path]:
@@ -176,6 +183,7 @@ class GuestLab:
             "GUEST": guest.name,
             "DISK": str(guest.disk),
             "BASE": str(self.base),
+            "BINDS": " ".join(f"--bind-ro={path}" for path in _program()),
             "HIERARCHIES": " ".join(map(str, _hierarchies())),
         }
         with (guest.disk / "console.log").open("ab") as log:
@@ -256,7 +264,7 @@ def _forget(unique: str) -> None:
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            for path in sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True):
+            for path in sorted(_directories(top), reverse=True):
                 with contextlib.suppress(OSError):
                     path.rmdir()
             with contextlib.suppress(OSError):
@@ -269,7 +277,13 @@ def _forget(unique: str) -> None:
         run("ip", "link", "del", unique, check=False)
 
 
+def _directories(top: Path) -> list[Path]:
+    """It and all below; cgroups that vanish while we look are left out."""
+    return [Path(path) for path, _, _ in os.walk(top)]
+
+
 def _processes(top: Path) -> Iterator[int]:
-    for path in [top / "cgroup.procs", *top.rglob("cgroup.procs")]:
+    for directory in _directories(top):
+        path = directory / "cgroup.procs"
         with contextlib.suppress(OSError):
             yield from (int(pid) for pid in path.read_text("ascii").split() if int(pid) > 0)
