@@ -24,6 +24,7 @@ _STAMP = re.compile(r"""if \[ "\$stamp" != '(.*)' \]""")
 _SUDO = re.compile(r'^if \[ "(yes|no)" = yes \]', re.MULTILINE)
 _CONFIG = re.compile(r"^for f in (/\S+); do\n.*\n  printf '%s %s\\n' '(\S+)' ", re.MULTILINE)
 _PROPERTIES = re.compile(r"systemctl show --no-pager -p (\S+) -- '\*\.service'")
+_JOURNALCTL = re.compile(r"""(exec )?\$s journalctl (.*?)( \$\{base:\+"--cursor=\$base"\})?(?: </dev/null)?""")
 _FOLLOW_SECONDS = 0.15
 _NO_ACCESS = 77
 
@@ -65,10 +66,10 @@ class Answers:
         if (found := _BECOME.match(line)) and become_root(found[1]) == line:
             if not self._may:
                 return Answer(1, stderr="sudo: a password is required\n")
-            return await self._command(shlex.split(found[1]), root=True)
+            return await self._command(_simple(found[1]), root=True)
         if "exec $s journalctl " in line:
             return await self._journal(line, write)
-        return await self._command(_without_environment(line), root=self._root)
+        return await self._command(_simple(line), root=self._root)
 
     async def _command(self, words: list[str], *, root: bool) -> Answer:
         if words == ["id", "-u"]:
@@ -156,19 +157,28 @@ class Answers:
 
     # The journal
 
-    async def _journal(self, line: str, write: Write) -> Answer:
+    async def _journal(self, script: str, write: Write) -> Answer:
+        """The driver's script: perhaps the newest cursor and a backlog, then one journalctl to the end."""
         if not self._may:
             return Answer(_NO_ACCESS)
-        words = shlex.split(line.strip().splitlines()[-1])
-        query = journal.read(words[3:])
-        if query is None:
-            return _unknown(shlex.join(words[2:]))
+        kept, newest = self.machine.journal, ""
+        for line in script.splitlines():
+            if line.startswith("base=$("):
+                newest = kept.cursor(last) if (last := next(kept.after(kept.count - 1), None)) else ""
+                await write(f'{{"base":"{newest}"}}\n'.encode())
+            elif line == "echo '{}'":
+                await write(b"{}\n")
+            elif found := _JOURNALCTL.fullmatch(line):
+                behind = [f"--cursor={newest}"] if found[3] else []
+                query = journal.read([*shlex.split(found[2]), *behind])
+                if query is None:
+                    return _unknown(found[2])
+                await self._print(query, write)
+        return Answer()
+
+    async def _print(self, query: journal.Query, write: Write) -> None:
         kept = self.machine.journal
-        if "echo '{}'" in line:
-            newest = kept.as_json(last) if (last := next(kept.after(kept.count - 1), None)) else b""
-            await write(newest + b"{}\n")
-        seen = kept.count
-        found = query.backlog(kept)
+        seen, found = kept.count, query.backlog(kept)
         for start in range(0, len(found), 200):
             await write(b"".join(kept.as_json(one) for one in found[start : start + 200]))
         while query.following:
@@ -178,16 +188,17 @@ class Answers:
             seen = kept.count
             if new:
                 await write(b"".join(kept.as_json(one) for one in new))
-        return Answer()
 
 
-def _without_environment(line: str) -> list[str]:
-    """The words of a simple command behind its `NAME=value` prefixes; none for what is no simple command."""
+def _simple(line: str) -> list[str]:
+    """The words of a simple command behind its `NAME=value` prefixes; none for a line a shell would do more with."""
     try:
         words = shlex.split(line)
     except ValueError:
         return []
-    while words and re.fullmatch(r"[A-Z_]+=[\w]*", words[0]):
+    if shlex.join(words) != line:
+        return []
+    while words and re.fullmatch(r"[A-Z_]+=\w*", words[0]):
         words.pop(0)
     return words
 

@@ -90,7 +90,7 @@ class Journal:
 
 @dataclass(slots=True)
 class Query:
-    """What one `journalctl` was asked for; times are Unix seconds."""
+    """What one `journalctl` was asked for; times are Unix seconds, `after` is the number of an entry."""
 
     units: list[str]
     lines: int | None = None
@@ -129,7 +129,7 @@ def read(words: list[str]) -> Query | None:
         "-n": lambda value: setattr(query, "lines", int(value)),
         "-b": lambda value: setattr(query, "boot", value),
         "-o": lambda _: None,
-        "--after-cursor": lambda value: setattr(query, "after", _position(value)),
+        "--cursor": lambda value: setattr(query, "after", _position(value) - 1),
         "--since": lambda value: setattr(query, "since", float(value.removeprefix("@"))),
         "--until": lambda value: setattr(query, "until", float(value.removeprefix("@"))),
         "--output-fields": lambda _: None,
@@ -147,6 +147,6 @@ def read(words: list[str]) -> Query | None:
 
 
 def _position(cursor: str) -> int:
-    """The number in a cursor; one of another machine is behind nothing."""
+    """The number in a cursor; with one that is none, the journal is read from its beginning."""
     found = _CURSOR.match(cursor)
-    return int(found[1], 16) if found else 0
+    return int(found[1], 16) if found else 1
