@@ -213,7 +213,8 @@ async def _as_failure(work: Coroutine[Any, Any, T]) -> T:
         from opsconsole.engine.bugs import note
 
         where = await asyncio.to_thread(note, error)
-        bug = UnexpectedError(f"a bug of ours ({type(error).__name__}); it is written down in {where}")
+        written = f"it is written down in {where}" if where else "it could not be written down"
+        bug = UnexpectedError(f"a bug of ours ({type(error).__name__}); {written}")
         raise OperationFailed(bug.as_json(), 1) from error
 
 

@@ -6,10 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from opsconsole.cli import failures, output
+from opsconsole.cli import output
 from opsconsole.cli.doctor import database, home, machine, ssh
 from opsconsole.cli.doctor.finding import Finding, Place
 from opsconsole.engine import locations
+from opsconsole.engine.bugs import note
 from opsconsole.engine.errors import InvalidParameter
 
 SOMETHING_FAILED = 5
@@ -49,7 +50,7 @@ def examine(place: Place) -> list[Finding]:
         try:
             found += check(place)
         except Exception as error:
-            where = failures.note_traceback(error)
+            where = note(error)
             name = check.__name__
             found.append(Finding(name, "fail", f"the check itself broke: {type(error).__name__}", f"see {where}"))
     return found
