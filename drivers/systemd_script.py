@@ -44,7 +44,7 @@ echo "$m show"
 systemctl show --no-pager -p @PROPERTIES@ -- '*.service' 2>&1 </dev/null || echo "show_failed=$?"
 echo "$m stamp"
 u=/etc/systemd/system; r=/run/systemd
-stamp=$(stat -c '%z %i %n' $u $u/* $r/system $r/system/* $r/generator* $r/transient /usr/lib/systemd/system \
+stamp=$(stat -c '%z %i %n' $u $u/* $r/system $r/system/* $r/generator* $r/transient/*.service /usr/lib/systemd/system \
   /usr/local/lib/systemd/system /lib/systemd/system/. 2>/dev/null | cksum)
 echo "files_stamp=$stamp"
 if [ "$stamp" != '@STAMP@' ]; then

@@ -96,8 +96,9 @@ async def test_template_instances_from_everywhere(root: SshRunner, guest_a: Gues
     assert found["work@.service"].is_template
 
 
-async def test_unit_files_are_asked_again_only_when_one_changed(root: SshRunner) -> None:
+async def test_unit_files_are_asked_again_only_when_one_changed(root: SshRunner, guest_a: Guest) -> None:
     first = await _snapshot(root)
+    guest_a.sh("true")  # a login makes a scope among the transient units, and is no change of a unit file
     again = await systemd.snapshot(root, timeout=30, instance_configs=units.INSTANCE_CONFIGS, earlier=first)
     assert again.files is first.files
     assert set(again.units) == set(first.units)
@@ -105,6 +106,10 @@ async def test_unit_files_are_asked_again_only_when_one_changed(root: SshRunner)
     changed = await systemd.snapshot(root, timeout=30, instance_configs=units.INSTANCE_CONFIGS, earlier=again)
     assert changed.files.stamp != first.files.stamp
     assert changed.files.entries["work.service"].state == "disabled"
+    guest_a.sh("systemd-run --quiet --unit=passing /usr/bin/sleep infinity")
+    passing = await systemd.snapshot(root, timeout=30, instance_configs=units.INSTANCE_CONFIGS, earlier=changed)
+    assert passing.files.entries["passing.service"].state == "transient"
+    guest_a.sh("systemctl stop passing")
 
 
 async def test_an_unprivileged_user_sees_all_and_may_nothing(desk: Desk, guest_a: Guest, root: SshRunner) -> None:
