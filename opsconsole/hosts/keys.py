@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AliasChoices, Field
@@ -61,10 +60,9 @@ async def _host(ctx: Context, ref: int | str, operation: str) -> HostFacts:
 def _known(ctx: Context, endpoint: SshEndpoint) -> _Known:
     from drivers import ssh_config
     from drivers.ssh_known_hosts import KnownHosts
-    from drivers.ssh_types import SshFiles
+    from opsconsole.fleet import ssh_files
 
-    files = SshFiles.of_system(Path.home(), own=ctx.house.home / "known_hosts")
-    settings = ssh_config.load(endpoint, None, files)
+    settings = ssh_config.load(endpoint, None, ssh_files(ctx.house))
     known = KnownHosts().lookup(settings.lookup_name, settings.lookup_port, settings.known_hosts)
     return _Known(
         keys={one.key.get_fingerprint(): one.key.get_algorithm() for one in known.keys},
