@@ -18,13 +18,13 @@ PREFIX = "opsconsole-demo-"
 _SETTINGS = """# The demo's own settings.
 ssh_files = "home"
 connect_timeout = 4.0
-snapshot_timeout = 8.0
+snapshot_timeout = 10.0
 deadman_seconds = 20
 """
 _SSH_CONFIG = """Host *
     IdentityFile "{home}/id_ed25519"
     IdentitiesOnly yes
-    IdentityAgent none
+    IdentityAgent /dev/null
 """
 
 
@@ -38,6 +38,23 @@ def make(*, read_only: bool = False) -> Path:
 def is_ours(home: Path) -> bool:
     """Whether this is a directory `make` made; nothing else is ever removed."""
     return home.name.startswith(PREFIX) and home.is_dir() and home.stat().st_uid == os.geteuid()
+
+
+def remove(home: Path) -> None:
+    """Take the directory away; only reports of bugs stay, whose place somebody was told. May be called by several."""
+    import shutil
+
+    if not is_ours(home):
+        return
+    reports = {home / "log", home / "crash.txt"}
+    if not any(path.exists() for path in reports):
+        shutil.rmtree(home, ignore_errors=True)
+        return
+    for path in set(home.iterdir()) - reports:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def bind() -> dict[str, socket.socket]:

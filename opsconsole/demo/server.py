@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import random
-import shutil
 import socket
 import sys
 from pathlib import Path
@@ -144,8 +143,7 @@ def main(arguments: list[str]) -> int:
     try:
         asyncio.run(serve(home, sockets))
     finally:
-        if place.is_ours(home):
-            shutil.rmtree(home, ignore_errors=True)
+        place.remove(home)
     return 0
 
 

@@ -20,6 +20,7 @@ from opsconsole.cli.entry import Switches
 from opsconsole.engine.errors import ConsoleError, InvalidParameter, NotSupported, UnexpectedError
 
 _SWITCHES = ("--serve", "--ascii", "--readonly")
+_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 _READY_SECONDS = 30.0
 _END_SECONDS = 5.0
 
@@ -75,7 +76,7 @@ class Demo:
                 pass_fds=tuple(numbers.values()),
                 start_new_session=True,
                 cwd=self.home,
-                env={"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.home), "LC_ALL": "C.UTF-8"},
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | {"HOME": str(self.home)},
             )
         for sock in sockets.values():
             sock.close()
@@ -126,10 +127,7 @@ class Demo:
         except subprocess.TimeoutExpired:
             self._server.kill()
             self._server.wait()
-        if place.is_ours(self.home):
-            import shutil
-
-            shutil.rmtree(self.home, ignore_errors=True)
+        place.remove(self.home)
 
     def _dead(self) -> ConsoleError:
         said = _tail(self.home / "server.log")
