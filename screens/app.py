@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 
 from textual import work
 from textual.binding import Binding, BindingType
+from textual.events import Event
 from textual.filter import LineFilter
 from textual.worker import Worker
 
@@ -20,6 +21,7 @@ from screens.frame import Console, ConsoleModal, report_worker
 from screens.glyphs import LastFilter
 from screens.hangup import leaving_on_signals
 from screens.services import ServicesScreen
+from screens.shell.ahead import TypeAhead
 from screens.text import Safe
 
 ClientFactory = Callable[[], Client]
@@ -62,6 +64,7 @@ class OpsConsole(Console):
         self.animation_level = "none"
         self.crash: str | None = None
         self._running_loop: asyncio.AbstractEventLoop | None = None
+        self._ahead = TypeAhead(self)
         self.theme = theme_for(os.environ, no_color=self.no_color)
 
     def on_mount(self) -> None:
@@ -121,6 +124,10 @@ class OpsConsole(Console):
         return [*super().get_line_filters(), self._last_filter]
 
     # Keys
+
+    async def on_event(self, event: Event) -> None:
+        if not self._ahead.keeps(event):
+            await super().on_event(event)
 
     def action_help(self) -> None:
         from screens.widgets.help import HelpPane

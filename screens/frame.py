@@ -26,6 +26,8 @@ SMALLEST: Final = (60, 15)
 WIDTHS: Final = [(0, "-tiny"), (SMALLEST[0], "-narrow"), (100, "-wide"), (160, "-xwide")]
 HEIGHTS: Final = [(0, "-flat"), (SMALLEST[1], "-tall")]
 ROLE_PRIORITY: Final = {"bad": 3, "warn": 4, "ok": 5}
+ARM_AFTER: Final = 0.3
+"""Seconds a dialog that confirms is on the screen before an Enter typed then may count."""
 
 
 class Console(App[int]):
@@ -142,12 +144,17 @@ class ConsoleModal(ModalScreen[R], Generic[R]):
 
     AROUND: ClassVar[int] = 4
     """Lines of the dialog beside its scrolling `.body`, which takes what height is left."""
+    CONFIRMS: ClassVar[bool] = False
+    """Whether Enter can set something off here that was not meant, so that it counts only when typed after reading."""
+    shown_at: float | None = None
+    """When the dialog came, by the monotonic clock; None before."""
 
     @property
     def console(self) -> Console:
         return cast(Console, self.app)
 
     def on_mount(self) -> None:
+        self.shown_at = time.monotonic()
         self.mount(TooSmall())
 
     def on_resize(self) -> None:

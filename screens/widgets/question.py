@@ -21,6 +21,7 @@ from screens.widgets.plan import ARM_AFTER
 class QuestionPane(ConsoleModal[str]):
     """The answer is what was typed; None after esc. A host key is accepted by the word yes and by nothing else."""
 
+    CONFIRMS = True
     DEFAULT_CSS = "QuestionPane Input { margin: 0 0 0 2; border: none; height: 1; padding: 0; background: $boost; }"
 
     def __init__(self, question: Question, clock: Callable[[], float] = time.monotonic) -> None:
