@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -100,7 +101,9 @@ def until_shown(argv: Sequence[str], words: Sequence[bytes], env: Mapping[str, s
     try:
         while not all(word in seen for word in words):
             ready, _, _ = select.select([master], [], [], _FRAME_SECONDS)
-            new = os.read(master, 65536) if ready else b""
+            new = b""
+            with contextlib.suppress(OSError):  # how a pseudo-terminal says that the child has gone
+                new = os.read(master, 65536) if ready else b""
             if not new:
                 raise RuntimeError(f"{argv[0]} never showed {words!r}: {seen[-300:]!r}")
             for query, answer in _ANSWERS.items():
