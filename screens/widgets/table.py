@@ -1,44 +1,56 @@
 """A table that paints only what is on the screen: a hundred thousand rows cost the same as forty.
 
 The library's own table measures every cell of every row (0.2 ms a row) and loses its place on a refill. Here rows live
-in a view model (`rows`), a strip is made when its line is painted, the cursor belongs to a key and not to a line
-number, and an update repaints the lines it touched.
+in a view model (`rows`), a strip is made when its line is painted (`painter`), the cursor belongs to a key and not to a
+line number, an update repaints the lines it touched, and long sorts and filters go on between keys.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.timer import Timer
 
-from screens.text import Safe, fit, width
+from screens.text import Safe
+from screens.widgets.painter import CHANGED_FOR, Painter
 from screens.widgets.roles import CURSOR_CSS, ROLE_CLASSES, role_css
-from screens.widgets.rows import Change, Rows, View, lay_out, sample
+from screens.widgets.rows import Change, Rows
+from screens.widgets.spec import View
 
 T = TypeVar("T")
 
-MARK_CELLS = 2
+SLICE: Final = 0.004
+"""Seconds a sort or a filter goes on before keys get their turn."""
+PAUSE: Final = 0.002
 
 
 class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=False):
     """A table over a `Rows` view model. Tell it what changed with `changed()`; it posts `Moved`, `Opened`, `Edited`."""
 
     ALLOW_SELECT = False
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--cursor", "table--mark", *ROLE_CLASSES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "table--header",
+        "table--cursor",
+        "table--mark",
+        "table--group",
+        "table--changed",
+        *ROLE_CLASSES,
+    }
     DEFAULT_CSS = f"""
     VirtualTable {{ overflow-x: hidden; overflow-y: scroll; scrollbar-size-vertical: 1; }}
     VirtualTable > .table--header {{ text-style: bold underline; }}
     VirtualTable > .table--mark {{ color: $warning; text-style: bold; }}
+    VirtualTable > .table--group {{ text-style: bold; }}
+    VirtualTable > .table--changed {{ text-style: bold underline; }}
     VirtualTable > .table--cursor {{ text-style: reverse; }}
     VirtualTable:focus > .table--cursor {{ {CURSOR_CSS} }}
     VirtualTable:focus:nocolor > .table--cursor {{ text-style: bold reverse; }}
@@ -53,14 +65,19 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         Binding("ctrl+u", "page(-0.5)", "half a page up", id="table.half_up", show=False),
         Binding("g,home", "edge(-1)", "first row", id="table.first", show=False),
         Binding("G,end", "edge(1)", "last row", id="table.last", show=False),
+        Binding("left,h", "fold(True)", "fold the group", id="table.fold", show=False),
+        Binding("right,l", "fold(False)", "unfold the group", id="table.unfold", show=False),
         Binding("enter", "open", "go in", id="table.open", show=False),
         Binding("space", "mark", "mark", id="table.mark", show=False),
+        Binding("v", "range", "mark a range", id="table.range", show=False),
+        Binding("shift+down", "extend(1)", "mark and down", id="table.extend_down", show=False),
+        Binding("shift+up", "extend(-1)", "mark and up", id="table.extend_up", show=False),
         Binding("*", "mark_shown", "mark all shown", id="table.mark_shown", show=False),
         Binding("U", "clear_marks", "clear marks", id="table.clear_marks", show=False),
     ]
 
     class Moved(Message):
-        """The cursor is on another key (None: the table is empty)."""
+        """The cursor is on another key (None: the table is empty); a group row's key begins with `HEADING`."""
 
         def __init__(self, table: VirtualTable[Any], key: str | None) -> None:
             super().__init__()
@@ -76,7 +93,7 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
             self.key = key
 
     class Edited(Message):
-        """Marks, filter or sort changed, so the title is out of date."""
+        """Marks, filter, sort or groups changed, so the title is out of date."""
 
         def __init__(self, table: VirtualTable[Any]) -> None:
             super().__init__()
@@ -95,48 +112,41 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         self.rows = rows
         self.empty = Safe(empty)
         self.cursor: str | None = None
+        self.chosen: tuple[str, ...] = ()
         self._index = 0
         self._ascii = ascii
         self._clock = clock
-        self._view = View(clock(), ascii)
-        self._layout: list[tuple[int, int]] = []
-        self._layout_for: tuple[int, int] = (-1, -1)
-        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
+        self.painter = Painter(rows, self._style, View(clock(), ascii))
         self._styles: dict[str, Style] = {}
-        self._ages: dict[str, tuple[Safe, ...]] = {}
+        self._fading: Timer | None = None
+        self._working: Timer | None = None
 
     # What others tell the table
 
     def changed(self, change: Change) -> None:
         """Repaint what an update of the view model touched; the cursor stays on its key and on its screen line."""
-        self._view = View(self._clock(), self._ascii)
-        if not change.order:
-            first, last = self._window()
-            for key in change.keys:
-                position = self.rows.position(key)
-                if position is not None and first <= position < last:
-                    self.refresh_line(position + 1)
-            return
-        self._ages.clear()
-        line = self._index - round(self.scroll_y)
-        self._resize_virtual()
-        self._follow_cursor(line)
-        self._layout_for = (-1, -1)
-        self.refresh()
-        self.post_message(self.Edited(self))
+        now = self._look()
+        if change.before:
+            self.painter.set_off(change.before, now + CHANGED_FOR)
+            if self.painter.lit and self._fading is None:
+                self._fading = self.set_timer(CHANGED_FOR, self._fade)
+        if change.order:
+            self._rearranged()
+        else:
+            self._repaint(change.keys)
+        if self.rows.working and self._working is None:
+            self._working = self.set_timer(PAUSE, self._work)
 
     def tick(self) -> None:
         """Repaint the age columns of the lines where what they say has changed."""
-        self._view = View(self._clock(), self._ascii)
-        first, last = self._window()
-        spans = self._volatile_spans()
-        if not spans:
+        self._look()
+        span = self.painter.volatile_span()
+        if span is None:
             return
-        left, right = spans[0][0], spans[-1][1]
+        first, last = self._window()
         for position in range(first, last):
-            key = self.rows.shown[position]
-            if self._ages.get(key) not in (None, self._age_texts(key)):
-                self.refresh(Region(left, position + 1 - round(self.scroll_y), right - left, 1))
+            if self.painter.aged(self.rows.shown[position]):
+                self.refresh(Region(span[0], position + 1 - round(self.scroll_y), span[1] - span[0], 1))
 
     def move_to(self, key: str) -> bool:
         """Put the cursor on a key; False when the list does not show it."""
@@ -146,28 +156,79 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         self._go(position)
         return True
 
+    def choose_columns(self, ids: Sequence[str]) -> None:
+        """Show these columns in this order, whatever the width; none of them known: the usual ones."""
+        spec = self.rows.spec
+        self.chosen = tuple(column_id for column_id in dict.fromkeys(ids) if spec.column(column_id))
+        chosen = [column for column_id in self.chosen if (column := spec.column(column_id))]
+        self.painter.columns = tuple(chosen) or spec.columns
+        self.painter.layout = []
+        self.painter.forget()
+        self.painter.unsettle()
+        self.refresh()
+
+    def now(self) -> float:
+        """Unix seconds by the table's clock."""
+        return self._clock()
+
+    def _look(self) -> float:
+        now = self._clock()
+        self.painter.view = View(now, self._ascii)
+        return now
+
+    def _rearranged(self) -> None:
+        self.painter.forget_ages()
+        self.painter.unsettle()
+        line = self._index - round(self.scroll_y)
+        self._resize_virtual()
+        self._follow_cursor(line)
+        self.refresh()
+        self.post_message(self.Edited(self))
+
+    def _repaint(self, keys: frozenset[str]) -> None:
+        first, last = self._window()
+        for position in range(first, last):
+            if self.rows.shown[position] in keys:
+                self.refresh_line(position + 1)
+
+    def _fade(self) -> None:
+        """Changes that have been lit for their time go back to normal; the timer runs only while there are some."""
+        self._fading = None
+        self._repaint(frozenset(self.painter.fade(self._look() + 0.05)))
+        if self.painter.lit:
+            self._fading = self.set_timer(0.5, self._fade)
+
+    def _work(self) -> None:
+        """One slice of a long sort or filter."""
+        self._working = None
+        change = self.rows.run(SLICE)
+        if change is not None:
+            self.changed(change)
+        elif self.rows.working:
+            self._working = self.set_timer(PAUSE, self._work)
+
     # Painting
 
     def render_line(self, y: int) -> Strip:
         cells = self.scrollable_content_region.width
-        self._arrange(cells)
+        self.painter.measure(cells)
         if y == 0:
-            return self._header(cells)
+            return self.painter.header(cells)
         index = round(self.scroll_y) + y - 1
-        if index < len(self.rows.shown):
-            return self._row(self.rows.shown[index], cells)
-        base = self._style("")
-        if y == 1 and not self.rows.shown:
-            return Strip([Segment(fit(f"  {self.empty}", cells), base + self._style("muted"))], cells)
-        return Strip.blank(cells, base)
+        shown = self.rows.shown
+        if index < len(shown):
+            return self.painter.line(shown[index], cells, shown[index] == self.cursor)
+        if y == 1 and not shown:
+            return self.painter.sentence(self.empty, cells)
+        return Strip.blank(cells, self._style(""))
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles.clear()
-        self._strips.clear()
+        self.painter.forget()
 
     def on_resize(self, event: events.Resize) -> None:
-        self._layout_for = (-1, -1)
+        self.painter.unsettle()
         self._resize_virtual()
         self._show_cursor()
 
@@ -181,82 +242,6 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
             name = role if "--" in role else f"role--{role}"
             self._styles[role] = base + self.get_component_rich_style(name, partial=True) if role else base
         return self._styles[role]
-
-    def _header(self, cells: int) -> Strip:
-        style = self._style("table--header")
-        segments = [Segment(" " * MARK_CELLS, style)]
-        for index, (number, size) in enumerate(self._layout):
-            column = self.rows.spec.columns[number]
-            arrow = ""
-            if column.id == self.rows.sort_column:
-                arrow = ("v" if self.rows.reverse else "^") if self._ascii else ("▼" if self.rows.reverse else "▲")
-            gap = " " if index else ""
-            segments.append(Segment(gap + fit(column.title + arrow, size, right=column.right), style))
-        return Strip(segments).crop_extend(0, cells, style)
-
-    def _row(self, key: str, cells: int) -> Strip:
-        at_cursor, marked = key == self.cursor, key in self.rows.marks
-        ages = self._age_texts(key)
-        self._ages[key] = ages
-        cache_key = (key, self.rows.version(key), self.rows.generation, self._layout_for, at_cursor, marked, ages)
-        strip = self._strips.get(cache_key)
-        if strip is None:
-            strip = self._strips[cache_key] = self._paint(key, cells, at_cursor, marked)
-        return strip
-
-    def _paint(self, key: str, cells: int, at_cursor: bool, marked: bool) -> Strip:
-        base = self._style("table--cursor" if at_cursor else "")
-        record = self.rows.records[key]
-        mark_style = self._style("table--mark") if marked and not at_cursor else base
-        segments = [Segment("* " if marked else "  ", mark_style)]
-        index = 0
-        while index < len(self._layout):
-            number, size = self._layout[index]
-            column = self.rows.spec.columns[number]
-            cell = column.cell(record, self._view)
-            style = base if at_cursor or not cell.role else self._style(cell.role)
-            if index:
-                segments.append(Segment(" ", base))
-            index += 1
-            while cell.until and index < len(self._layout):
-                if self.rows.spec.columns[self._layout[index][0]].id == cell.until:
-                    break
-                size += 1 + self._layout[index][1]
-                index += 1
-            segments.append(Segment(fit(cell.text, size, right=column.right), style))
-        return Strip(Segment.simplify(segments)).crop_extend(0, cells, base)
-
-    def _age_texts(self, key: str) -> tuple[Safe, ...]:
-        record, columns = self.rows.records[key], self.rows.spec.columns
-        return tuple(columns[i].cell(record, self._view).text for i, _ in self._layout if columns[i].volatile)
-
-    def _volatile_spans(self) -> list[tuple[int, int]]:
-        spans, left = [], MARK_CELLS
-        for number, size in self._layout:
-            if self.rows.spec.columns[number].volatile:
-                spans.append((left, left + size))
-            left += size + 1
-        return spans
-
-    def _arrange(self, cells: int) -> None:
-        """Column widths for this width, measured on a sample of the rows; kept until the list or the window changes."""
-        if self._layout_for[0] == cells:
-            return
-        columns, records = self.rows.spec.columns, self.rows.records
-        natural = [column.maximum if column.volatile else width(column.title) + 1 for column in columns]
-        for key in sample(self.rows.shown):
-            record = records[key]
-            for index, column in enumerate(columns):
-                if column.volatile:
-                    continue
-                cell = column.cell(record, self._view)
-                if not cell.until:
-                    natural[index] = max(natural[index], width(cell.text))
-        layout = lay_out(columns, natural, cells - MARK_CELLS)
-        if layout != self._layout:
-            self._layout = layout
-            self._strips.clear()
-        self._layout_for = (cells, 0)
 
     # Moving
 
@@ -276,6 +261,8 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
         """After the order changed: find the cursor's key again and keep it on its screen line."""
         shown = self.rows.shown
         position = self.rows.position(self.cursor)
+        if position is None and self.cursor is not None and self.rows.group:
+            position = self.rows.position(self.rows.heading_of(self.cursor))
         if position is None:
             position = min(self._index, len(shown) - 1)
         if position < 0:
@@ -301,8 +288,12 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
             return
         old, self._index = self._index, position
         self._set_cursor(shown[position])
-        self.refresh_line(old + 1)
-        self.refresh_line(position + 1)
+        if self.rows.marking.anchor is not None:
+            self.rows.marking.move_range(shown[position])
+            self._marks_changed()
+        else:
+            self.refresh_line(old + 1)
+            self.refresh_line(position + 1)
         self._show_cursor()
 
     def _show_cursor(self) -> None:
@@ -321,27 +312,58 @@ class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=Fals
     def action_edge(self, end: int) -> None:
         self._go(0 if end < 0 else len(self.rows.shown) - 1)
 
-    # Marks and opening
+    # Marks, groups and opening
+
+    def _marks_changed(self) -> None:
+        self.refresh()
+        self.post_message(self.Edited(self))
 
     def action_mark(self) -> None:
         if self.cursor is not None:
-            self.rows.toggle(self.cursor)
-            self.refresh_line(self._index + 1)
-            self.post_message(self.Edited(self))
+            self.rows.marking.toggle(self.cursor)
+            self._marks_changed()
             self._go(self._index + 1)
 
+    def action_range(self) -> None:
+        """Begin a range at the cursor, or end the one that is open."""
+        if self.rows.marking.anchor is not None:
+            self.rows.marking.end_range()
+        elif self.cursor is not None:
+            self.rows.marking.start_range(self.cursor)
+        self._marks_changed()
+
+    def action_extend(self, rows: int) -> None:
+        """Move with a range open."""
+        if self.rows.marking.anchor is None and self.cursor is not None:
+            self.action_range()
+        self._go(self._index + rows)
+
     def action_mark_shown(self) -> None:
-        self.rows.mark_shown()
-        self.refresh()
-        self.post_message(self.Edited(self))
+        self.rows.marking.mark_shown()
+        self._marks_changed()
 
     def action_clear_marks(self) -> None:
-        self.rows.clear_marks()
-        self.refresh()
-        self.post_message(self.Edited(self))
+        self.rows.marking.clear()
+        self._marks_changed()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Where there is nothing to fold or unfold the keys are free for the screen."""
+        if action != "fold":
+            return super().check_action(action, parameters)
+        return bool(self.rows.groups) if parameters[0] else self.cursor in self.rows.groups
+
+    def action_fold(self, folded: bool) -> None:
+        """Fold the group of the cursor away (the cursor goes to its row), or open the group the cursor is on."""
+        heading = self.rows.heading_of(self.cursor) if self.cursor is not None else None
+        if heading is not None and (folded or heading == self.cursor):
+            self.changed(self.rows.fold(heading, folded))
 
     def action_open(self) -> None:
-        if self.cursor is not None:
+        """Go in; a group row opens or closes."""
+        group = self.rows.groups.get(self.cursor or "")
+        if group is not None:
+            self.changed(self.rows.fold(group.heading, not group.folded))
+        elif self.cursor is not None:
             self.post_message(self.Opened(self, self.cursor))
 
     def on_click(self, event: events.Click) -> None:

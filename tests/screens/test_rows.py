@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from screens.text import Safe
 from screens.widgets.query import Subject, matcher, parse
-from screens.widgets.rows import Cell, Column, Rows, Spec, lay_out
+from screens.widgets.layout import lay_out
+from screens.widgets.rows import Cell, Column, Rows, Spec
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,16 @@ def test_update_sorts_only_when_a_place_changes() -> None:
 
 def test_marks_survive_a_refresh_and_hidden_ones_are_counted() -> None:
     made = rows()
-    made.toggle("a")
+    made.marking.toggle("a")
     made.set_filter("cron")
-    made.mark_shown()
+    made.marking.mark_shown()
     assert made.marked() == ["d", "b", "a"]
-    assert made.summary() == "2 of 4 things · /cron hides 2 · 3 marked (1 hidden)"
-    made.toggle("b")
+    assert made.summary() == "2 of 4 things · /cron hides 2 · 3 marked (1 hidden by filter)"
+    made.marking.toggle("b")
     made.replace({key: THINGS[key] for key in "abc"})
     assert made.marks == {"a"}
     made.set_only("small only", lambda thing: thing.size < 2)
-    assert made.summary() == "1 of 3 things · small only /cron hides 2 · 1 marked (1 hidden)"
+    assert made.summary() == "1 of 3 things · small only /cron hides 2 · 1 marked (1 hidden by filter)"
 
 
 def test_positions_follow_the_list() -> None:
