@@ -211,7 +211,7 @@ class Machine:
     physical: bool = False
     version: int = 252
     skew: float = 0.0
-    rate: float = 1.2
+    rate: float = 2.5
     protected: bool = False
     changed: tuple[tuple[str, dict[str, Any]], ...] = ()
     extra: tuple[Spec, ...] = ()
@@ -261,7 +261,7 @@ FLEET = (
     Machine("dev-db-1", "dev", ("db", "cache"), ("db",)),
     Machine("dev-k8s-1", "dev", ("container",), ("containers",), version=256, extra=(_UNMET,)),
     Machine("dev-build-1", "dev", ("build", "container"), ("ci", "containers")),
-    Machine("dev-weird-1", "dev", ("hostile",), ("hostile",), rate=3.0),
+    Machine("dev-weird-1", "dev", ("hostile",), ("hostile",), rate=4.0),
     Machine("dev-sandbox-1", "dev", ("web", "queue", "mail"), (), version=249, extra=(_FAILED, _LOOP)),
     Machine("dev-lab-1", "dev", ("dns", "monitor"), ("lab",), sudo=False, physical=True),
 )  # fmt: skip
