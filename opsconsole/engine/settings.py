@@ -28,11 +28,18 @@ class Settings:
     budget_stage: int = 500
     budget_dev: int = 2000
     ssh_files: str = "system"
+    theme: str = "auto"
+    mouse: bool = True
     anchors: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
-_CHOICES = {"mode": ("personal", "team"), "language": ("en", "ru"), "ssh_files": ("system", "home")}
+_CHOICES = {
+    "mode": ("personal", "team"),
+    "language": ("en", "ru"),
+    "ssh_files": ("system", "home"),
+    "theme": ("auto", "terminal", "dark", "light", "contrast"),
+}
 _RANGES = {
     "min_uptime": (0.0, 600.0),
     "action_timeout": (1.0, 3600.0),
