@@ -10,6 +10,7 @@ import asyncio
 import itertools
 import sys
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -173,6 +174,7 @@ class Backend:
         house = await asyncio.shield(self._opening)
         if self._house is None:
             house.prompter = self._prompts
+            house.asked = self._prompts.asked
             self._house = house
         return house
 
@@ -250,6 +252,7 @@ class _Prompts:
         self._waiting: asyncio.Queue[Question] | None = None
         self._answers: dict[int, asyncio.Future[str | None]] = {}
         self._turn: asyncio.Lock | None = None
+        self._open: Counter[str] = Counter()
 
     async def host_key(self, host: str, key_type: str, fingerprint: str) -> bool:
         prompt = f"The key of {host} is not known. Is this really its fingerprint?"
@@ -258,6 +261,10 @@ class _Prompts:
 
     async def password(self, host: str, user: str, prompt: str, *, echo: bool) -> str | None:
         return await self._ask("text" if echo else "secret", host, prompt, {"user": user})
+
+    def asked(self, host: str) -> bool:
+        """Whether a question about this host is shown or waits for its turn."""
+        return self._open[host] > 0
 
     async def questions(self) -> AsyncIterator[Question]:
         while True:
@@ -276,12 +283,19 @@ class _Prompts:
     async def _ask(self, kind: str, host: str, prompt: str, details: Json) -> str | None:
         if self._turn is None:
             self._turn = asyncio.Lock()
-        async with self._turn:
-            question = Question(next(self._numbers), kind, host, prompt, details)
-            future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-            self._answers[question.id] = future
-            await self._queue().put(question)
-            try:
-                return await future
-            finally:
-                del self._answers[question.id]
+        self._open[host] += 1
+        try:
+            async with self._turn:
+                return await self._put(kind, host, prompt, details)
+        finally:
+            self._open[host] -= 1
+
+    async def _put(self, kind: str, host: str, prompt: str, details: Json) -> str | None:
+        question = Question(next(self._numbers), kind, host, prompt, details)
+        future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
+        self._answers[question.id] = future
+        await self._queue().put(question)
+        try:
+            return await future
+        finally:
+            del self._answers[question.id]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -36,7 +37,8 @@ _AUDIT_KEY = "audit_key"
 
 
 class House:
-    """`home` isolates everything the program keeps. `prompter` answers the driver's questions (None: headless)."""
+    """`home` isolates everything the program keeps. `prompter` answers the driver's questions (None: headless);
+    `asked` says whether a question about this host is open."""
 
     def __init__(self, home: Path, database: Database, configured: settings.Settings, audit_key: bytes) -> None:
         self.home = home
@@ -44,6 +46,7 @@ class House:
         self.settings = configured
         self.audit_key = audit_key
         self.prompter: Prompter | None = None
+        self.asked: Callable[[str], bool] = lambda host: False
         self._swept = 0.0
 
     @classmethod

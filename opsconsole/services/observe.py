@@ -15,12 +15,13 @@ from sqlmodel import Session, col, select
 from data.errors import DataError
 from data.feed import announce
 from data.models import HostObservation
-from drivers.errors import DriverError
+from drivers.errors import DriverError, TimedOut
 from drivers.runner import Runner
 from drivers.systemd import HostUnits, snapshot
 from opsconsole.engine.canonical import digest
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
+from opsconsole.engine.errors import HostUnreachable
 from opsconsole.hosts.lookup import HostFacts
 from opsconsole.house import translate as translate_data
 from opsconsole.services.conf import Known, load
@@ -78,6 +79,10 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
     try:
         runner = await ctx.house.fleet.runner(host, retry=retry)
         units = await _snapshot(ctx, host, runner, known, afresh=retry)
+    except TimedOut as error:
+        if ctx.house.asked(host.name):
+            return await asking(ctx, host)
+        return await _failed(ctx, host, error.kind, translate(error).as_json(), error.remedy)
     except DriverError as error:
         return await _failed(ctx, host, error.kind, translate(error).as_json(), error.remedy)
     except DataError as error:
@@ -87,6 +92,14 @@ async def look(ctx: Context, host: HostFacts, known: Known, *, retry: bool = Fal
     sight = Sight(host, "ok", rows, units, observed_at=datetime.fromtimestamp(units.taken_at, UTC))
     sight.facts = {"privileged": privileged, "version": units.systemd_version, "clock_skew": units.clock_skew}
     await keep(ctx, sight, duration=units.duration)
+    return sight
+
+
+async def asking(ctx: Context, host: HostFacts) -> Sight:
+    """What is known of a host whose login waits for an answer of the operator: no fault of the host, so not kept."""
+    sight = (await cached(ctx, [host])).get(host.id) or Sight(host, "asking")
+    waits = HostUnreachable(host=host.name, reason="it waits for your answer to the question about it", kind="asking")
+    sight.state, sight.error, sight.remedy = "asking", waits.as_json(), "answer the question the console shows"
     return sight
 
 

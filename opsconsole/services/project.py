@@ -16,7 +16,7 @@ from opsconsole.services.conf import Known, ServiceConf
 Row = dict[str, Any]
 _STARTED = frozenset({"active", "reloading", "refreshing", "activating"})
 _BROKEN_LOAD = frozenset({"not-found", "bad-setting", "error", "merged"})
-_SERVICE_ONLY = frozenset({"main", "module_link", "multiple_instances", "instances"})
+_SERVICE_ONLY = frozenset({"main", "module_link", "multiple_instances", "instances", "instances_up"})
 _ENABLED = frozenset({"enabled", "enabled-runtime", "alias"})
 
 
@@ -104,6 +104,7 @@ def _base(unit: UnitState) -> Row:
         "memory": unit.memory,
         "cpu_nsec": unit.cpu_nsec,
         "instances": None,
+        "instances_up": None,
         "parent": None,
         "instance": None,
     }
@@ -142,6 +143,7 @@ def _group(template: str, units: list[UnitState], conf: ServiceConf | None) -> l
         "pending_reload": any(child["pending_reload"] for child in children),
         "auto_restart": any(child["auto_restart"] for child in children),
         "instances": len(children),
+        "instances_up": sum(child["status"] == "started" for child in children),
     }
     return [head, *children]
 

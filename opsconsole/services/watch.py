@@ -25,6 +25,7 @@ Event = dict[str, Any]
 _PER_HOST = 0.04
 _QUEUED = 200
 _FIRST_CACHED = 200
+_SLOW = 0.5
 
 
 @stream(
@@ -87,10 +88,22 @@ class _Watcher:
     async def _poll(self, host_id: int) -> None:
         while (host := self._hosts.get(host_id)) is not None:
             async with self._gate:
-                sight = await observe.look(self._ctx, host, self._known)
+                sight = await self._look(host)
             await self._queue.put(await self._event(sight))
             pause = max(self._query.interval, len(self._hosts) * _PER_HOST)
             await asyncio.sleep(pause * random.uniform(0.85, 1.15))  # noqa: S311 - spreads load, guards nothing
+
+    async def _look(self, host: HostFacts) -> Sight:
+        """A look; while the operator is asked about the host meanwhile, the stream says so."""
+        look, said = asyncio.ensure_future(observe.look(self._ctx, host, self._known)), False
+        try:
+            while not (await asyncio.wait({look}, timeout=_SLOW))[0]:
+                if not said and self._ctx.house.asked(host.name):
+                    said = True
+                    await self._queue.put(await self._event(await observe.asking(self._ctx, host)))
+            return look.result()
+        finally:
+            look.cancel()
 
     async def _event(self, sight: Sight, *, first: bool = False) -> Event:
         event: Event = {"event": "host", "host": sight.host_json()}

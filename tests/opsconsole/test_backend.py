@@ -159,3 +159,18 @@ async def test_questions_come_one_at_a_time_and_giving_up_is_no() -> None:
     assert (two.kind, two.host) == ("secret", "web2")
     prompts.answer(two, None)
     assert await second is None
+
+
+async def test_a_host_counts_as_asked_from_its_question_to_the_answer_also_while_it_waits_for_its_turn() -> None:
+    prompts = _Prompts()
+    first = asyncio.ensure_future(prompts.host_key("web1", "ssh-ed25519", "SHA256:a"))
+    second = asyncio.ensure_future(prompts.host_key("web2", "ssh-ed25519", "SHA256:b"))
+    questions = prompts.questions()
+    question = await anext(questions)
+    assert (prompts.asked("web1"), prompts.asked("web2"), prompts.asked("web3")) == (True, True, False)
+    prompts.answer(question, "yes")
+    assert await first
+    assert (prompts.asked("web1"), prompts.asked("web2")) == (False, True)
+    second.cancel()
+    await asyncio.wait({second})
+    assert not prompts.asked("web2")
