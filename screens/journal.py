@@ -37,7 +37,10 @@ def journal_line(event: Mapping[str, Any]) -> LogLine:
 
 
 class JournalScreen(ConsoleScreen):
-    """Follows `services.journal.follow` until it is left; a lost stream is taken up again and the gap is said."""
+    """Follows `services.journal.follow` until it is left; a lost stream is taken up again and the gap is said.
+
+    A target without a service name is all of its host.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "back", "back", id="journal.back", show=False),
@@ -48,8 +51,9 @@ class JournalScreen(ConsoleScreen):
         super().__init__()
         self.client = client
         self.targets = list(targets)
-        first = "/".join(self.targets[0])
-        name = first if len(self.targets) == 1 else f"{len(self.targets)} services"
+        noun = "hosts" if not any(name for _, name in self.targets) else "services"
+        first = "/".join(part for part in self.targets[0] if part)
+        name = first if len(self.targets) == 1 else f"{len(self.targets)} {noun}"
         self.pane = LogPane(LogView(sources=len(self.targets) > 1), join([Safe("journal"), Safe(name)], " "))
 
     def compose(self) -> ComposeResult:
@@ -74,7 +78,8 @@ class JournalScreen(ConsoleScreen):
     @work(group="journal", exclusive=True, exit_on_error=False)
     async def follow(self) -> None:
         """Feed the log from the stream, taking it up again when it breaks."""
-        data = {"items": [{"host": host, "name": name} for host, name in self.targets], "lines": FIRST_LINES}
+        items = [{"host": host, "name": name} if name else {"host": host} for host, name in self.targets]
+        data = {"items": items, "lines": FIRST_LINES}
         while True:
             try:
                 async with events(self.client, "services.journal.follow", data) as stream:

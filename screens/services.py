@@ -13,11 +13,13 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 
 from opsconsole.client import Client, Json, OperationFailed
-from screens.frame import ConsoleScreen, events
-from screens.render.service import SPEC, Item, is_bad
-from screens.services_actions import ACTIONS, ActionRun, Target, action, entries
+from screens.frame import ConsoleScreen, events, reported
+from screens.performing import Performing
+from screens.render.service import SPEC, Item
+from screens.services_actions import ACTIONS, Target, action, entries, order, together
 from screens.services_detail import DetailPane
 from screens.services_state import Difference, Fleet, merge
+from screens.services_view import Narrowing
 from screens.text import Safe, join
 from screens.widgets.header import fleet_heading, heading_text
 from screens.widgets.line import Line
@@ -44,10 +46,16 @@ class ServicesScreen(ConsoleScreen):
     ServicesScreen.-narrow > #body { layout: vertical; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "detail", "detail", id="services.detail"),
+        Binding("d", "detail('properties')", "detail", id="services.detail"),
         Binding("l", "journal", "journal", id="services.journal"),
         Binding("a", "actions", "actions", id="services.actions"),
-        Binding("e", "errors", "errors only", id="services.errors"),
+        Binding("e", "narrow('errors')", "errors only", id="services.errors"),
+        Binding("m", "narrow('main')", "main only", id="services.main", show=False),
+        Binding("f", "narrow('folded')", "fold instances", id="services.fold", show=False),
+        Binding("i", "detail('unit file')", "unit file", id="services.unit_file", show=False),
+        Binding("b", "detail('dependencies')", "what would be hit", id="services.dependencies", show=False),
+        Binding("J", "host_journal", "journal of the host", id="services.host_journal", show=False),
+        Binding("K", "trust", "trust the host's key", id="services.trust", show=False),
         *(
             Binding(
                 a.key, f"act('{a.name}')", a.title, id=f"services.{a.name}", show=a.name in ("start", "stop", "restart")
@@ -62,6 +70,7 @@ class ServicesScreen(ConsoleScreen):
         super().__init__()
         self.fleet = Fleet()
         self.rows: Rows[Item] = Rows(SPEC)
+        self.narrowing = Narrowing()
         self.frozen = False
         self._pending: dict[str, dict[str, Any]] = {}
         self._unconfirmed: set[str] = set()
@@ -181,14 +190,24 @@ class ServicesScreen(ConsoleScreen):
         if self.detail.is_open:
             self.detail.close()
             self.table.focus()
-        elif not self.pane.step_back() and self.rows.only:
-            self.action_errors()
+        elif not self.pane.step_back() and self.narrowing.step_back():
+            self._narrow()
 
-    def action_errors(self) -> None:
-        """Only failed services and hosts that do not answer; again for everything."""
-        self.table.changed(
-            self.rows.set_only("" if self.rows.only else "errors only", None if self.rows.only else is_bad)
-        )
+    def action_narrow(self, name: str) -> None:
+        """Turn a switch of the narrowing: errors only, main services only, instances folded."""
+        setattr(self.narrowing, name, not getattr(self.narrowing, name))
+        self._narrow()
+
+    def only_host(self, host: str) -> None:
+        """Show the services of one host, all of them; esc shows the others again."""
+        self.narrowing.errors, self.narrowing.main, self.narrowing.host = False, False, host
+        if self.rows.filter:
+            self.table.changed(self.rows.set_filter(""))
+        self._narrow()
+        self.table.focus()
+
+    def _narrow(self) -> None:
+        self.table.changed(self.rows.set_only(self.narrowing.word, self.narrowing.predicate))
 
     def action_freeze(self) -> None:
         self.frozen = not self.frozen
@@ -214,10 +233,11 @@ class ServicesScreen(ConsoleScreen):
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:
-        self.action_detail()
+        self.action_detail("properties")
 
-    def action_detail(self) -> None:
-        self.detail.toggle()
+    def action_detail(self, view: str) -> None:
+        """Open the pane beside the table with this view, or close it."""
+        self.detail.toggle(view)
         self._show_detail()
 
     @on(VirtualTable.Moved)
@@ -240,20 +260,51 @@ class ServicesScreen(ConsoleScreen):
         items = [self.rows.records[key] for key in self.rows.marked()] if self.rows.marks else [self.current]
         return [item.service.target for item in items if item is not None and item.service is not None]
 
+    def hosts(self) -> list[str]:
+        """The hosts of the marked rows, else of the one under the cursor."""
+        items = [self.rows.records[key] for key in self.rows.marked()] if self.rows.marks else [self.current]
+        names = [item.service.target[0] if item.service else item.host.asked for item in items if item is not None]
+        return list(dict.fromkeys(names))
+
     def action_journal(self) -> None:
-        targets, client = self.targets(), self.console.client
+        """Of the marked services merged by time, of the one under the cursor, or on a host's row of all of the host."""
+        self._journal(self.targets() or [(host, "") for host in self.hosts()])
+
+    def action_host_journal(self) -> None:
+        """All of the journal of the hosts meant."""
+        self._journal([(host, "") for host in self.hosts()])
+
+    def _journal(self, targets: list[Target]) -> None:
+        client = self.console.client
         if not targets or client is None:
-            self.console.say("no service here to read the journal of", "warn")
+            self.console.say("nothing here to read the journal of", "warn")
             return
         from screens.journal import JournalScreen
 
         self.app.push_screen(JournalScreen(client, targets))
 
+    def action_trust(self) -> None:
+        """Compare and accept the key of the host under the cursor."""
+        item, client = self.current, self.console.client
+        if item is None or client is None:
+            self.console.say("no host here", "warn")
+        else:
+            self.trust(client, item.host.asked)
+
+    @work(group="trust", exclusive=True, exit_on_error=False)
+    async def trust(self, client: Client, host: str) -> None:
+        """A host whose key is accepted is asked again at once."""
+        from screens.trusting import trust_key
+
+        with reported(self.console, f"trusting the key of {Safe(host)}"):
+            if await trust_key(self.console, client, host) is not None:
+                self.watch_services(client)
+
     # Acting
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Acting keys are greyed, not hidden, while nothing may be changed."""
-        return None if action == "act" and self.console.read_only else True
+        return None if action in ("act", "trust") and self.console.read_only else True
 
     def action_actions(self) -> None:
         if self.targets() and self.console.client is not None:
@@ -266,20 +317,25 @@ class ServicesScreen(ConsoleScreen):
         """The action menu, with what the host says is possible now."""
         from screens.widgets.menu import Menu
 
-        available: Json | None = None
-        title = Safe(f"{len(targets)} marked services")
-        if len(targets) == 1:
-            host, name = targets[0]
-            title = join([Safe(host), Safe(name)], "/")
-            try:
-                answer = await client.call("services.get", {"host": host, "name": name})
-            except OperationFailed as error:
-                self.console.say_failure(f"asking about {title}", error)
-                return
-            available = dict(answer.get("available_actions") or {})
+        title = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} marked services")
+        try:
+            available = await self._available(client, targets)
+        except OperationFailed as error:
+            self.console.say_failure(f"asking about {title}", error)
+            return
         chosen = await self.app.push_screen_wait(Menu(title, entries(available, self.console.read_only)))
         if chosen:
             self.perform(client, chosen, targets)
+
+    async def _available(self, client: Client, targets: list[Target]) -> Json:
+        """Per action whether it is possible, with the reason: of one service asked now, of several as last seen."""
+        if len(targets) == 1:
+            host, name = targets[0]
+            answer = await client.call("services.get", {"host": host, "name": name})
+            return dict(answer.get("available_actions") or {})
+        hosts = list(dict.fromkeys(host for host, _ in targets))
+        answer = await client.call("services.list", {"hosts": hosts, "cached": True})
+        return together(answer.get("services") or [], targets)
 
     def action_act(self, name: str) -> None:
         targets, client = self.targets(), self.console.client
@@ -291,5 +347,7 @@ class ServicesScreen(ConsoleScreen):
     @work(group="act", exit_on_error=False)
     async def perform(self, client: Client, name: str, targets: list[Target]) -> None:
         """Plan, confirm, call, report. The screen stays live meanwhile."""
-        await ActionRun(self.console, client, action(name), targets).run()
+        wanted = order(action(name), targets)
+        with reported(self.console, wanted.label):
+            await Performing(self.console, client).finish(wanted)
         self._show_detail()

@@ -1,22 +1,18 @@
-"""Actions on services: from the key to the result of each target. Screens decide nothing; the plan says what to ask."""
+"""Actions on services: keys, words, inputs, and why one is not offered now. The plan says what to ask."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from opsconsole.client import Client, Json, OperationFailed
-from screens.frame import Console
-from screens.render.plan import Answer, ladder
-from screens.render.result import Outcome, outcomes, tally, worst
+from opsconsole.client import Json
+from screens.performing import Order
 from screens.text import Safe, join
 from screens.widgets.menu import Entry
 
 Target = tuple[str, str]
 """Host and service name."""
-
-_PLAN_CHANGED: Final = Safe("The plan changed since it was shown; this is the new one.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +33,7 @@ ACTIONS: Final = (
     Action("S", "start", "start", "starting"),
     Action("T", "stop", "stop", "stopping"),
     Action("R", "restart", "restart", "restarting"),
+    Action("L", "reload", "reload its configuration", "reloading"),
     Action("E", "enable", "enable at boot", "enabling"),
     Action("D", "disable", "do not start at boot", "disabling"),
     Action("F", "reset_failed", "forget the failure", "resetting"),
@@ -55,7 +52,7 @@ def input_of(targets: Sequence[Target]) -> Json:
 
 
 def entries(available: Mapping[str, Any] | None, read_only: Safe) -> list[Entry]:
-    """The action menu. `available` is `available_actions` of `services.get`, None for several marked services."""
+    """The action menu. `available` is per action `{allowed, because}`; None when nothing is known about them."""
     found = []
     for candidate in ACTIONS:
         allowed, because = True, Safe("")
@@ -71,87 +68,29 @@ def entries(available: Mapping[str, Any] | None, read_only: Safe) -> list[Entry]
     return found
 
 
-class ActionRun:
-    """One action from plan to result, in a worker of the app. `retry()` gives the targets to try again, if asked to."""
+def together(services: Iterable[Mapping[str, Any]], targets: Sequence[Target]) -> Json:
+    """Per action whether all of several services take it, and which do not, from rows of `services.list`."""
+    offered = {
+        (str(row.get("host")), str(row.get(name))): row.get("available_actions") or {}
+        for row in services
+        for name in ("name", "unit")
+    }
+    verdicts: Json = {}
+    for candidate in ACTIONS:
+        not_on = [
+            "/".join(target) for target in targets if target in offered and not offered[target].get(candidate.name)
+        ]
+        more = f" and {len(not_on) - 3} more" if len(not_on) > 3 else ""
+        because = f"not possible on {', '.join(not_on[:3])}{more}" if not_on else ""
+        verdicts[candidate.name] = {"allowed": not not_on, "because": because}
+    return verdicts
 
-    def __init__(self, console: Console, client: Client, chosen: Action, targets: Sequence[Target]) -> None:
-        self.console = console
-        self.client = client
-        self.chosen = chosen
-        self.targets = list(targets)
 
-    @property
-    def label(self) -> Safe:
-        """What this is about: one service by name, several by number."""
-        if len(self.targets) == 1:
-            host, name = self.targets[0]
-            return join([Safe(self.chosen.doing), Safe(f"{host}/{name}")], " ")
-        return Safe(f"{self.chosen.doing} {len(self.targets)} services")
+def order(chosen: Action, targets: Sequence[Target]) -> Order:
+    """The action on these services, as something to perform."""
+    what = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} services")
 
-    async def run(self) -> None:
-        """Plan, ask, call, report; again for the failed ones as long as the operator wants that."""
-        targets = self.targets
-        while targets:
-            self.targets = targets
-            found = await self._once()
-            targets = await self._report(found) if found else []
+    def narrowed(keys: Collection[str]) -> Order:
+        return order(chosen, [target for target in targets if f"{Safe(target[0])}/{Safe(target[1])}" in keys])
 
-    async def _once(self) -> dict[str, Outcome]:
-        """The outcomes by `host/name`; empty when it was left or refused as a whole."""
-        notice: Safe | None = None
-        while True:
-            data = input_of(self.targets)
-            try:
-                answer = await self._confirmed(data, notice)
-                if answer is None:
-                    return {}
-                self.console.say(f"{self.label} …", "busy")
-                result = await self.client.call(
-                    self.chosen.operation,
-                    data,
-                    confirm=answer.confirm,
-                    reason=answer.reason,
-                    plan_digest=answer.digest,
-                )
-            except OperationFailed as error:
-                if error.exit_status == 7 or error.code == "plan_stale":
-                    notice = _PLAN_CHANGED
-                    continue
-                return self._failed(error)
-            return self._outcomes(result)
-
-    async def _confirmed(self, data: Json, notice: Safe | None) -> Answer | None:
-        plan = await self.client.plan(self.chosen.operation, data)
-        if ladder(plan).rung == 0 and notice is None:
-            return Answer(None)
-        from screens.widgets.plan import PlanPane
-
-        return await self.console.push_screen_wait(PlanPane(plan, notice))
-
-    def _outcomes(self, result: Any) -> dict[str, Outcome]:
-        results = result.get("results") if isinstance(result, Mapping) else None
-        if isinstance(results, list):
-            return outcomes(results)
-        return outcomes({"host": host, "name": name, "state": "done"} for host, name in self.targets)
-
-    def _failed(self, error: OperationFailed) -> dict[str, Outcome]:
-        if error.exit_status == 8 and error.targets:
-            return outcomes(error.targets)
-        if error.exit_status == 6 and len(self.targets) == 1:
-            host, name = self.targets[0]
-            state = "unknown" if error.code == "outcome_unknown" else "failed"
-            return outcomes([{"host": host, "name": name, "state": state, "error": {"message": error.message}}])
-        self.console.say_failure(self.label, error)
-        return {}
-
-    async def _report(self, found: dict[str, Outcome]) -> list[Target]:
-        """Flash the outcome, show a list where there is more to say, and return what to try again."""
-        summary = join([self.label, tally(found.values())], ": ")
-        role = worst(found.values())
-        self.console.say(summary, role)
-        if role == "ok":
-            return []
-        from screens.widgets.plan import ResultPane
-
-        again = await self.console.push_screen_wait(ResultPane(summary, found))
-        return [target for target in self.targets if f"{Safe(target[0])}/{Safe(target[1])}" in (again or [])]
+    return Order(chosen.operation, input_of(targets), join([Safe(chosen.doing), what], " "), narrowed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar, cast
+from typing import ClassVar, Final, cast
 
 from textual import work
 from textual.app import ComposeResult
@@ -18,6 +18,13 @@ from screens.render.service import Item
 from screens.render.service_detail import detail_text
 from screens.services_actions import Target
 from screens.text import Safe, content
+
+VIEWS: Final = {
+    "properties": "services.get",
+    "unit file": "services.unit_file",
+    "dependencies": "services.dependencies",
+}
+"""What the pane can show, and the operation that knows it."""
 
 
 class DetailPane(VerticalScroll):
@@ -38,8 +45,9 @@ class DetailPane(VerticalScroll):
         super().__init__()
         self._ascii = ascii
         self._item: Item | None = None
-        self._target: Target | None = None
+        self._asked: tuple[str, Target] | None = None
         self._data: Json | None = None
+        self.view = "properties"
         self.text = ""
 
     def compose(self) -> ComposeResult:
@@ -49,8 +57,10 @@ class DetailPane(VerticalScroll):
     def is_open(self) -> bool:
         return self.has_class("-open")
 
-    def toggle(self) -> None:
-        self.toggle_class("-open")
+    def toggle(self, view: str = "properties") -> None:
+        """Open with this view, change to it, or close when it is the one shown."""
+        self.set_class(not self.is_open or view != self.view, "-open")
+        self.view = view
 
     def close(self) -> None:
         self.remove_class("-open")
@@ -58,16 +68,22 @@ class DetailPane(VerticalScroll):
     def present(self, item: Item | None, client: Client | None) -> None:
         """Show this row; asks the host only for services."""
         target = item.service.target if item and item.service else None
-        if target != self._target:
+        asked = (self.view, target) if target else None
+        if asked != self._asked:
             self._data = None
-        self._item, self._target = item, target
+            self.scroll_home(animate=False)
+        self._item, self._asked = item, asked
         self.paint()
-        if target is not None and client is not None and item is not None and item.host.up:
-            self.ask(client, target)
+        if asked is None or client is None or item is None or not item.host.up:
+            return
+        if self._data is None or self.view == "properties":
+            self.ask(client, asked)
 
     def paint(self) -> None:
         """Write what is known."""
-        text = content("") if self._item is None else detail_text(self._item, self._data, time.time(), self._ascii)
+        text = content("")
+        if self._item is not None:
+            text = detail_text(self._item, self._data, time.time(), self._ascii, self.view)
         self.text = text.plain
         self.query_one(Static).update(text)
 
@@ -75,11 +91,12 @@ class DetailPane(VerticalScroll):
         report_worker(cast(Console, self.app), event)
 
     @work(group="detail", exclusive=True, exit_on_error=False)
-    async def ask(self, client: Client, target: Target) -> None:
+    async def ask(self, client: Client, asked: tuple[str, Target]) -> None:
+        view, (host, name) = asked
         try:
-            data = await client.call("services.get", {"host": target[0], "name": target[1]})
+            data = await client.call(VIEWS[view], {"host": host, "name": name})
         except OperationFailed as error:
             data = {"not known": str(Safe(error.message))}
-        if target == self._target:
+        if asked == self._asked:
             self._data = data
             self.paint()

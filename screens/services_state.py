@@ -42,12 +42,18 @@ class Fleet:
         return [known.host for known in self._known.values()]
 
     def apply(self, events: Iterable[Mapping[str, Any]]) -> Difference:
-        """Take `services.watch` events. An event without `rows` leaves the services of its host as they were."""
+        """Take `services.watch` events. An event without `rows` leaves the services of its host as they were; `gone`
+        takes a host out."""
         difference = Difference()
         for event in events:
             data = event.get("host")
             if event.get("event") == "host" and isinstance(data, Mapping):
                 self._host(data, event.get("rows"), difference)
+            elif event.get("event") == "gone" and isinstance(data, Mapping):
+                gone = self.forget([str(data.get("id"))]).removed
+                difference.removed |= gone
+                for key in gone:
+                    difference.changed.pop(key, None)
         return difference
 
     def forget(self, host_ids: Iterable[str]) -> Difference:
@@ -86,8 +92,10 @@ class Fleet:
     def _services(self, known: _Known, rows: list[Any]) -> None:
         raw = {f"{known.host.id}:{row.get('key')}": row for row in rows if isinstance(row, Mapping)}
         services = known.services
+        main = {str(row.get("name")) for row in raw.values() if row.get("main") and row.get("multiple_instances")}
         known.services = {
-            key: services[key] if known.raw.get(key) == row else parse_service(row) for key, row in raw.items()
+            key: services[key] if known.raw.get(key) == row else parse_service(row, of_main=row.get("parent") in main)
+            for key, row in raw.items()
         }
         known.raw = raw
 
@@ -103,9 +111,15 @@ class Fleet:
 def merge(pending: dict[str, dict[str, Any]], event: Mapping[str, Any]) -> None:
     """Keep the newest of what a host said while nothing may be shown (or until the next paint), rows included."""
     host = event.get("host")
-    if event.get("event") != "host" or not isinstance(host, Mapping):
+    if not isinstance(host, Mapping) or event.get("event") not in ("host", "gone"):
         return
-    kept = pending.setdefault(str(host.get("id")), {"event": "host"})
+    host_id = str(host.get("id"))
+    if event["event"] == "gone":
+        pending[host_id] = dict(event)
+        return
+    kept = pending.get(host_id)
+    if kept is None or kept["event"] == "gone":
+        kept = pending[host_id] = {"event": "host"}
     kept["host"] = host
     if event.get("rows") is not None:
         kept["rows"] = event["rows"]

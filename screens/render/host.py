@@ -15,6 +15,7 @@ STALE_AFTER: Final = 30.0
 
 STATES: Final[dict[str, tuple[str, str]]] = {
     "connecting": ("connecting", "busy"),
+    "asking": ("asks you", "warn"),
     "ok": ("up", "ok"),
     "unreachable": ("down", "bad"),
     "timeout": ("no answer", "bad"),
@@ -49,7 +50,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host as `services.watch` tells it."""
+    """One host as `services.watch` tells it. `asked` is its name as given, to ask with and never to show."""
 
     id: str
     name: Safe
@@ -61,6 +62,7 @@ class Host:
     remedy: Safe
     privileged: bool
     version: Safe
+    asked: str
     seen: Seen = field(compare=False)
 
     @property
@@ -83,6 +85,7 @@ def parse_host(data: Mapping[str, object], seen: Seen) -> Host:
         remedy=Safe(data.get("remedy")),
         privileged=bool(data.get("privileged")),
         version=Safe(data.get("version")),
+        asked=str(data.get("name") or ""),
         seen=seen,
     )
 

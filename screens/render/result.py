@@ -47,6 +47,14 @@ def tally(found: Iterable[Outcome]) -> Safe:
     return join((Safe(f"{counts[state]} {state}") for state in order), ", ")
 
 
+def progress_word(counts: Mapping[str, Any]) -> Safe:
+    """How far a run is, from its targets by state: `12 of 40 done, 1 failed`; empty for no targets."""
+    numbers = {state: count for state, count in counts.items() if isinstance(count, int)}
+    total, done = sum(numbers.values()), numbers.get("done", 0)
+    bad = [f"{numbers[state]} {state}" for state in ("failed", "unknown") if numbers.get(state)]
+    return join([f"{done} of {total} done", *bad], ", ") if total else Safe("")
+
+
 def worst(found: Iterable[Outcome]) -> str:
     """The role of the worst of them."""
     states = {outcome.state for outcome in found}

@@ -26,6 +26,8 @@ class Service:
     """One unit of one host. Texts are safe; `since` is Unix seconds; None is unknown, never zero.
 
     `target` is host and name exactly as given, to ask with and never to show; `words` is what a filter searches.
+    `name` shows an instance as it was written, not as systemd escapes it. `instances` are how many are up of how many,
+    None for a service that has none; `of_main`: an instance of a main service; `loaded`: systemd has it in memory.
     """
 
     name: Safe
@@ -42,8 +44,11 @@ class Service:
     masked: bool
     auto_restart: bool
     main: bool
+    of_main: bool
     parent: Safe
     unit_file_state: Safe
+    loaded: bool
+    instances: tuple[int, int] | None
     target: tuple[str, str]
     words: str
 
@@ -60,11 +65,11 @@ class Item:
     last_known: bool = False
 
 
-def parse_service(row: Mapping[str, Any]) -> Service:
+def parse_service(row: Mapping[str, Any], *, of_main: bool = False) -> Service:
     """A service from the event's JSON row."""
     restarts, since = row.get("restarts"), row.get("since")
     return Service(
-        name=Safe(row.get("name")),
+        name=_shown_name(row),
         unit=Safe(row.get("unit")),
         description=Safe(row.get("description")),
         status=str(row.get("status") or "unknown"),
@@ -78,11 +83,36 @@ def parse_service(row: Mapping[str, Any]) -> Service:
         masked=bool(row.get("masked")),
         auto_restart=bool(row.get("auto_restart")),
         main=bool(row.get("main")),
+        of_main=of_main,
         parent=Safe(row.get("parent")),
         unit_file_state=Safe(row.get("unit_file_state")),
-        words=f"{row.get('name')} {row.get('description')} {row.get('sub')}".lower(),
+        loaded=row.get("load", "loaded") == "loaded",
+        instances=_instances(row),
+        words=f"{_shown_name(row)} {row.get('name')} {row.get('description')} {row.get('sub')}".lower(),
         target=(str(row.get("host") or row.get("host_id") or ""), str(row.get("name") or "")),
     )
+
+
+def _shown_name(row: Mapping[str, Any]) -> Safe:
+    """`work@a-b` for the unit `work@a\\x2db`."""
+    name, instance = Safe(row.get("name")), row.get("instance")
+    before, at, _ = name.partition("@")
+    return Safe(f"{before}@{instance}") if at and instance else name
+
+
+def _instances(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    total, up = row.get("instances"), row.get("instances_up")
+    if not row.get("multiple_instances") or not isinstance(total, int):
+        return None
+    return (up if isinstance(up, int) else -1), total
+
+
+def instances_word(service: Service) -> str:
+    """`1/2 up`; empty for a service without instances."""
+    if service.instances is None:
+        return ""
+    up, total = service.instances
+    return f"{'?' if up < 0 else up}/{total} up" if total else "no instances"
 
 
 def status_word(item: Item) -> tuple[str, str]:
@@ -119,7 +149,8 @@ def _status(item: Item, view: View) -> Cell:
 def _name(item: Item, view: View) -> Cell:
     if item.service is None:
         word, role = state_word(item.host.state)
-        return Cell(item.host.error or Safe(f"({word})"), role, until="age")
+        way_out = "K trusts its key · " if item.host.state in ("host_key_unknown", "host_key_changed") else ""
+        return Cell(Safe(way_out + (item.host.error or f"({word})")), role, until="age")
     return _text(item, f"  {item.service.name}" if item.service.parent else item.service.name)
 
 
@@ -127,6 +158,9 @@ def _state(item: Item, view: View) -> Cell:
     service = item.service
     if service is None:
         return Cell(Safe(""))
+    if service.instances is not None:
+        up, total = service.instances
+        return _text(item, instances_word(service), "warn" if 0 <= up < total else "")
     result = f" {service.result}" if service.result not in ("", "success") else ""
     return _text(item, f"{service.active}/{service.sub}{result}", status_word(item)[1] if result else "")
 
@@ -136,9 +170,13 @@ def _enabled(item: Item, view: View) -> Cell:
 
 
 def _restarts(item: Item, view: View) -> Cell:
-    if item.service is None or not item.service.restarts:
-        return Cell(Safe("" if item.service is None or item.service.restarts is not None else "?"))
-    return _text(item, str(item.service.restarts), "warn")
+    service = item.service
+    if service is None or service.restarts == 0:
+        return Cell(Safe(""))
+    if service.restarts is None:
+        running = service.loaded and service.active not in ("", "inactive") and service.instances is None
+        return Cell(Safe("?" if running else ""))
+    return _text(item, str(service.restarts), "warn")
 
 
 def _since(item: Item, view: View) -> Cell:
@@ -181,7 +219,7 @@ def _field(item: Item, name: str) -> str:
         "name": service.name,
         "unit": service.unit,
         "status": status_word(item)[0],
-        "state": f"{service.active}/{service.sub}",
+        "state": instances_word(service) or f"{service.active}/{service.sub}",
         "enabled": service.enabled,
         "flags": flags(service) + (" main" if service.main else ""),
         "description": service.description,

@@ -1,4 +1,4 @@
-"""The plan of a change as a dialog, with what has to be typed to go on; and what came of it, target by target."""
+"""The plan of a change as a dialog, with what has to be typed to go on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ from textual.widgets import Input, Static
 
 from screens.frame import ConsoleModal, too_small
 from screens.render.plan import Answer, Ladder, asks, judge, ladder, plan_text
-from screens.render.result import SPEC, Outcome
 from screens.text import Safe, content
 from screens.widgets.filter import CleanInput
 from screens.widgets.line import Line
-from screens.widgets.rows import Rows
-from screens.widgets.table import VirtualTable
 
 ARM_AFTER: Final = 0.3
 """Seconds a plan is on the screen before Enter counts, so that a key meant for what was there before cannot confirm."""
@@ -29,6 +26,7 @@ class PlanPane(ConsoleModal[Answer]):
     """Shows a plan and asks for what its rung wants; the answer is an `Answer`, or None after esc."""
 
     AROUND = 9
+    CONFIRMS = True
 
     DEFAULT_CSS = """
     PlanPane .body { height: auto; }
@@ -110,49 +108,3 @@ class PlanPane(ConsoleModal[Answer]):
 
     def action_scroll(self, rows: int) -> None:
         self.query_one(".body", VerticalScroll).scroll_relative(y=rows, animate=False)
-
-
-class ResultPane(ConsoleModal[list[str]]):
-    """What came of each target; `r` answers with the keys of the failed ones, to be tried again."""
-
-    AROUND = 7
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r", "retry", "retry the failed", id="result.retry"),
-        Binding("q", "cancel", "close", id="result.close", show=False),
-    ]
-
-    def __init__(self, summary: Safe, outcomes: Mapping[str, Outcome]) -> None:
-        super().__init__()
-        self._summary = summary
-        self.rows: Rows[Outcome] = Rows(SPEC)
-        self.rows.replace(outcomes)
-
-    @property
-    def failed(self) -> list[str]:
-        """Keys of what failed for sure; what is unknown is never tried again by itself."""
-        return [key for key in self.rows.shown if self.rows.records[key].state == "failed"]
-
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog"):
-            yield Line(content((self._summary, "bold")))
-            table = VirtualTable(self.rows, ascii=self.console.ascii)
-            table.styles.height = len(self.rows.shown) + 1
-            table.add_class("body")
-            yield table
-            yield Static(content(""), id="why", markup=False)
-            retry = f"r tries the {len(self.failed)} failed again · " if self.failed else ""
-            yield Line(content((f"{retry}esc closes", "dim")))
-
-    def on_mount(self) -> None:
-        self.query_one(VirtualTable).focus()
-
-    @on(VirtualTable.Moved)
-    def _moved(self, event: VirtualTable.Moved) -> None:
-        outcome = self.rows.records.get(event.key or "")
-        self.query_one("#why", Static).update(content(outcome.why if outcome else ""))
-
-    def action_retry(self) -> None:
-        if self.failed:
-            self.dismiss(self.failed)
-        else:
-            self.app.bell()

@@ -154,6 +154,7 @@ class FakeClient:
         self.streams: list[tuple[str, Json]] = []
         self.closed: list[str] = []
         self.plan_more: Json = {}
+        self.plan_targets: list[Json] = []
         self.results: list[Any] = []
         self.available: Json = {}
         self.read_only: str | None = None
@@ -186,7 +187,7 @@ class FakeClient:
         self.planned.append((operation, given))
         if self.read_only:
             raise OperationFailed({"code": "read_only", "message": self.read_only}, 3)
-        return {**plan_of(operation, given.get("items") or [given]), **self.plan_more}
+        return {**plan_of(operation, self.plan_targets or given.get("items") or [given]), **self.plan_more}
 
     async def stream(self, operation: str, data: Mapping[str, Any] | None = None) -> AsyncIterator[Json]:
         self.streams.append((operation, dict(data or {})))

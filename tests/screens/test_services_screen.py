@@ -9,7 +9,8 @@ import pytest
 from opsconsole.client import OperationFailed
 from screens.journal import JournalScreen
 from screens.widgets.menu import Menu
-from screens.widgets.plan import PlanPane, ResultPane
+from screens.widgets.plan import PlanPane
+from screens.widgets.result import ResultPane
 from tests.screens.fake import DIGEST, NOW, FakeClient, host_event, row
 from tests.screens.support import check_snapshot, console, screen_text, until
 
@@ -157,6 +158,28 @@ async def test_marks_need_the_count_and_failed_ones_are_tried_again() -> None:
         await pilot.pause()
         check_snapshot(app, "result-partly")
         assert client.calls[-1] == ("services.restart", {"items": items}, "2", None)
+        client.plan_targets = [items[1]]
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.press("enter")
+        await until(pilot, lambda: "restarting 2 services again: 1 done" in screen_text(app))
+        assert client.planned[-1] == ("runs.retry", {"id": "1", "states": ["failed"]})
+        assert [operation for operation, *_ in client.calls] == ["services.restart", "runs.retry"]
+
+
+async def test_without_a_run_the_failed_ones_are_asked_for_by_name() -> None:
+    client = FakeClient()
+    targets = [
+        {"host": "web1", "name": "cron", "state": "done", "error": None},
+        {"host": "web2", "name": "cron", "state": "failed", "error": {"message": "exit 1"}},
+    ]
+    client.results = [OperationFailed({"code": "partly_failed", "message": "partly", "targets": targets}, 8), {}]
+    async with console(client) as (app, pilot, screen):
+        await mark_two(pilot, screen)
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.press("2", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ResultPane))
         await pilot.press("r")
         await until(pilot, lambda: isinstance(app.screen, PlanPane))
         await pilot.press("enter")
@@ -362,10 +385,13 @@ async def test_journal_of_marks_follows_and_says_gaps() -> None:
         await until(pilot, lambda: app.screen is screen and "services.journal.follow" in client.closed)
 
 
-async def test_a_journal_on_a_row_without_service_is_refused_in_words() -> None:
-    async with console(FakeClient()) as (app, pilot, screen):
+async def test_a_host_row_has_a_journal_and_no_actions_of_services() -> None:
+    client = FakeClient()
+    async with console(client) as (app, pilot, screen):
         screen.table.move_to("host:odd1")
-        await pilot.press("l")
-        await until(pilot, lambda: "no service here" in screen_text(app))
         await pilot.press("a", "R")
         assert app.screen is screen
+        await pilot.press("l")
+        await until(pilot, lambda: client.streams[-1][0] == "services.journal.follow")
+        assert client.streams[-1][1]["items"] == [{"host": "odd1"}]
+        assert "journal odd1 " in screen_text(app)

@@ -1,0 +1,196 @@
+"""One change from plan to result, for any screen: plan, ask what the plan asks for, call, show what came of it.
+
+The house decides what confirms a change; here is only shown and carried. While the change runs its dialog counts the
+seconds; left with esc the change goes on, and its result comes as a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from opsconsole.client import Client, Json, OperationFailed
+from screens.frame import Console
+from screens.render.plan import Answer, ladder
+from screens.render.result import Outcome, outcomes, progress_word, tally, worst
+from screens.text import Safe, join
+
+BUSY_AFTER: Final = 0.4
+"""Seconds a call takes before its dialog comes: most are done by then, and a dialog that flashes by only confuses."""
+LOOK_EVERY: Final = 1.0
+
+_PLAN_CHANGED: Final = Safe("The plan changed since it was shown; this is the new one.")
+_NEEDS_MORE: Final = Safe("The house asks for more than was given; this is what it expects now.")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted: an operation with its input, and how to say so (`restarting 3 services`).
+
+    `narrowed` is the same for some targets only, by their keys `host/name`; without it only a run can be retried.
+    """
+
+    operation: str
+    data: Json
+    label: Safe
+    narrowed: Callable[[Collection[str]], Order] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of it. `answer` is the operation's own; `run_id` names the run, where one was begun."""
+
+    answer: Any
+    found: dict[str, Outcome] = field(default_factory=dict)
+    run_id: str | None = None
+    watched: bool = True
+
+
+class Performing:
+    """Carries orders out, in a worker of the app."""
+
+    def __init__(self, console: Console, client: Client) -> None:
+        self.console = console
+        self.client = client
+
+    async def run(self, order: Order) -> Done | None:
+        """Plan, ask, call. None when the operator left it; raises `OperationFailed` when nothing was done at all."""
+        notice: Safe | None = None
+        expected: Json = {}
+        while True:
+            plan = {**await self.client.plan(order.operation, order.data), **expected}
+            answer = await self._confirmed(plan, notice)
+            if answer is None:
+                return None
+            try:
+                result, watched = await self._called(order, plan, answer)
+            except OperationFailed as error:
+                if error.code == "plan_stale" or (error.exit_status == 7 and error.code != "approval_required"):
+                    changed = error.code == "plan_stale" or error.data.get("plan_digest") != plan.get("digest")
+                    notice = _PLAN_CHANGED if changed else _NEEDS_MORE
+                    expected = {} if changed else {k: error.data[k] for k in ("rung", "expect") if k in error.data}
+                    continue
+                found = _failed(error, plan)
+                if not found:
+                    raise
+                return Done(None, found, _run_id(error.data))
+            return Done(result, _outcomes(result, plan), _run_id(result), watched)
+
+    async def report(self, order: Order, done: Done) -> list[str] | None:
+        """Say what came of it; where there is more to say than `done`, show the list. The keys to try again, or None.
+
+        A result nobody waited for is only said: a dialog that pops up would take keys meant for something else.
+        """
+        summary = join([order.label, tally(done.found.values())], ": ")
+        role = worst(done.found.values())
+        self.console.say(summary, role)
+        if role == "ok" or not done.watched:
+            return None
+        from screens.widgets.result import ResultPane
+
+        return await self.console.push_screen_wait(ResultPane(summary, done.found))
+
+    async def finish(self, order: Order) -> Done | None:
+        """`run`, then `report`, and again for what failed as long as the operator wants that."""
+        done = await self.run(order)
+        last = done
+        while last is not None:
+            again = await self.report(order, last)
+            if not again:
+                break
+            if last.run_id is not None:
+                order = retry_of(order, last.run_id)
+            elif order.narrowed is not None:
+                order = order.narrowed(again)
+            else:
+                break
+            last = await self.run(order)
+        return done
+
+    async def _confirmed(self, plan: Json, notice: Safe | None) -> Answer | None:
+        if ladder(plan).rung == 0 and notice is None:
+            return Answer(None, None, None)
+        from screens.widgets.plan import PlanPane
+
+        return await self.console.push_screen_wait(PlanPane(plan, notice))
+
+    async def _called(self, order: Order, plan: Json, answer: Answer) -> tuple[Any, bool]:
+        """The operation's answer, and whether the operator waited for it."""
+        self.console.say(f"{order.label} …", "busy")
+        call = asyncio.ensure_future(
+            self.client.call(
+                order.operation,
+                order.data,
+                confirm=answer.confirm,
+                reason=answer.reason,
+                plan_digest=answer.digest,
+            )
+        )
+        watched = True
+        if not (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:
+            watched = await self._watch(order, plan, call)
+        return await call, watched
+
+    async def _watch(self, order: Order, plan: Json, call: asyncio.Future[Any]) -> bool:
+        """Show the seconds, and how far it is, until it is done; False when the operator did not wait."""
+        from screens.widgets.result import BusyPane
+
+        total = len(plan.get("targets") or ())
+        pane = BusyPane(order.label, total)
+        left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        await self.console.push_screen(pane, lambda _: None if left.done() else left.set_result(None))
+        while not call.done() and not left.done():
+            await asyncio.wait({call, left}, timeout=LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            if total > 1 and not call.done() and not left.done():
+                pane.progress(await self._progress(plan))
+        if left.done():
+            self.console.say(f"{order.label} goes on; what comes of it is said here and kept (!)", "busy")
+            return False
+        while not left.done():
+            if pane.is_active:  # a question may lie over it
+                pane.dismiss(None)
+            await asyncio.wait({left}, timeout=LOOK_EVERY)
+        return True
+
+    async def _progress(self, plan: Json) -> Safe:
+        """How far the run of this plan is, as its record says; empty while that is not known."""
+        query = {"operation": plan.get("operation"), "state": "running", "page_size": 10}
+        try:
+            page = await self.client.call("runs.list", query)
+        except OperationFailed:
+            return Safe("")
+        runs = page.get("results") if isinstance(page, Mapping) else None
+        same = (run for run in runs or () if run.get("summary") == plan.get("summary"))
+        return progress_word(next(same, {}).get("targets") or {})
+
+
+def retry_of(order: Order, run_id: str) -> Order:
+    """The failed targets of a run again; what is unknown is never tried again by itself."""
+    return Order("runs.retry", {"id": run_id, "states": ["failed"]}, join([order.label, Safe("again")], " "))
+
+
+def _run_id(answer: Any) -> str | None:
+    found = answer.get("run_id") if isinstance(answer, Mapping) else None
+    return str(found) if found else None
+
+
+def _targets(plan: Mapping[str, Any], **more: Any) -> list[Json]:
+    return [{"host": t.get("host"), "name": t.get("name"), **more} for t in plan.get("targets") or ()]
+
+
+def _outcomes(result: Any, plan: Mapping[str, Any]) -> dict[str, Outcome]:
+    """One by one where the answer says so; else all of it was done."""
+    results = result.get("results") if isinstance(result, Mapping) and "run_id" in result else None
+    return outcomes(results if isinstance(results, list) else _targets(plan, state="done"))
+
+
+def _failed(error: OperationFailed, plan: Mapping[str, Any]) -> dict[str, Outcome]:
+    """What became of each target; empty when the operation was refused as a whole."""
+    if error.targets and all("state" in target for target in error.targets):
+        return outcomes(error.targets)
+    if error.exit_status == 6 and len(plan.get("targets") or ()) == 1:
+        state = "unknown" if error.code == "outcome_unknown" else "failed"
+        return outcomes(_targets(plan, state=state, error={"message": error.message}))
+    return {}
