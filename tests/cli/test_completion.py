@@ -55,7 +55,7 @@ def on_path(program: Program, tmp_path: Path) -> Path:
 def _shell(argv: list[str], script: str, on_path: Path, program: Program) -> list[str]:
     environment = program.environment | {"PATH": f"{on_path}:{program.environment['PATH']}"}
     done = subprocess.run(
-        [*argv, script], capture_output=True, text=True, check=True, env=environment, cwd=on_path, timeout=60
+        [*argv, script], capture_output=True, text=True, check=True, env=environment, cwd=on_path, timeout=110
     )
     assert done.stderr == ""
     return done.stdout.split("\n")[:-1]
