@@ -35,7 +35,7 @@ LOGIN = "host.login_host"
 FIVE = ("start", "restart", "stop", "enable", "disable")
 _WANTED = {
     "start": {"status": "started"},
-    "restart": {"status": "started", "invocation": "a new one"},
+    "restart": {"status": "started", "invocation_id": "a new one"},
     "stop": {"status": "stopped"},
     "enable": {"enabled": "enabled"},
     "disable": {"enabled": "disabled"},
