@@ -7,6 +7,7 @@ handshake, a big JSON) blocks no key press.
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import sys
 import threading
@@ -191,9 +192,16 @@ class Backend:
 
 
 def _open_house() -> House:
-    from opsconsole.house import House
+    """With the collector held: a thousand modules full of objects that all stay are no work for it."""
+    gc.disable()
+    try:
+        from opsconsole.engine import dispatch  # noqa: F401 - imported here, where it is cheap
+        from opsconsole.house import House
 
-    return House.open()
+        return House.open()
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 async def _as_failure(work: Coroutine[Any, Any, T]) -> T:
