@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from textual import work
@@ -17,11 +15,16 @@ from textual.filter import LineFilter
 from textual.worker import Worker
 
 from opsconsole.client import Client, OperationFailed, Question
-from screens.frame import Console, ConsoleModal, report_worker
+from opsconsole.engine import locations, settings
+from opsconsole.engine.bugs import note
+from screens.frame import ConsoleModal, report_worker
 from screens.glyphs import LastFilter
 from screens.hangup import leaving_on_signals
 from screens.services import ServicesScreen
 from screens.shell.ahead import TypeAhead
+from screens.shell.desk import Desk
+from screens.shell.modes import factories
+from screens.shell.themes import AUTO, FRAME_CSS, register
 from screens.text import Safe
 
 ClientFactory = Callable[[], Client]
@@ -33,16 +36,15 @@ NO_TERMINAL: Final = (
 )
 
 
-class OpsConsole(Console):
+class OpsConsole(Desk):
     """Paints first; the house is made in a thread after the first frame."""
 
     TITLE = "opsconsole"
     ENABLE_COMMAND_PALETTE = False
-    MODES: ClassVar[dict[str, Any]] = {"services": ServicesScreen}
+    MODES: ClassVar[dict[str, Any]] = {**factories(), "services": ServicesScreen}
     DEFAULT_MODE = "services"
-    CSS = "Screen { scrollbar-size: 1 1; }"
+    CSS = "Screen { scrollbar-size: 1 1; }" + FRAME_CSS
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "switch_mode('services')", "services", id="go.services", show=False),
         Binding("question_mark,f1", "help", "help", id="help.open"),
         Binding("exclamation_mark", "messages", "messages", id="journal.open", show=False),
         Binding("q", "leave", "quit", id="back", show=False),
@@ -55,6 +57,7 @@ class OpsConsole(Console):
         *,
         ascii: bool = False,  # noqa: A002 - the name of the mode everywhere
         readonly: bool = False,
+        theme: str = AUTO,
     ) -> None:
         super().__init__()
         self._factory = client_factory
@@ -65,7 +68,8 @@ class OpsConsole(Console):
         self.crash: str | None = None
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._ahead = TypeAhead(self)
-        self.theme = theme_for(os.environ, no_color=self.no_color)
+        register(self)
+        self.use_theme(theme)
 
     def on_mount(self) -> None:
         self._running_loop = asyncio.get_running_loop()
@@ -90,12 +94,25 @@ class OpsConsole(Console):
             self.facts = await client.facts()
         except OperationFailed as error:
             self.say_failure("who is asking", error)
-        for note in self.facts.get("notes") or []:
-            self.say(str(Safe(note)), "warn")
+        for wrong in self.facts.get("notes") or []:
+            self.say(str(Safe(wrong)), "warn")
+        await self._take_keymap()
+
+    async def _take_keymap(self) -> None:
+        """The operator's own keys, when there are any; what is wrong with them is said and the rest holds."""
+        path = locations.home() / "keymap.toml"
+        if not await asyncio.to_thread(path.exists):
+            return
+        from screens.shell.bindings import load_keymap
+
+        found = await asyncio.to_thread(load_keymap, path)
+        self.set_keymap(dict(found.keys))
+        for wrong in found.notes:
+            self.say(wrong, "warn")
 
     def each_screen(self, tell: Callable[[ServicesScreen], None]) -> None:
         """Tell every screen that watches the house; those of modes not opened yet ask by themselves when they are."""
-        for screen in self.screen_stack:
+        for screen in self.all_screens():
             if isinstance(screen, ServicesScreen):
                 tell(screen)
 
@@ -155,44 +172,34 @@ class OpsConsole(Console):
         if self.is_headless:
             super()._handle_exception(error)
             return
-        self.crash = _write_crash(error, self.facts.get("home"))
+        self.crash = _sentence(error)
         self.exit(1, return_code=1)
 
 
-def theme_for(environment: Any, *, no_color: bool) -> str:
-    """The terminal's own sixteen colours unless it says it can do all of them (that also halves what goes over SSH)."""
-    truecolor = environment.get("COLORTERM", "").lower() in ("truecolor", "24bit")
-    return "ansi-dark" if no_color or not truecolor else "textual-dark"
+def _sentence(error: Exception) -> str:
+    """The sentence about a bug; where it happened is written down for whoever mends it."""
+    where = note(error)
+    written = f"it is written down in {where}" if where else "it could not be written down"
+    return str(Safe(f"opsconsole: a bug of ours: {type(error).__name__}: {error}; {written}"))
 
 
-def _write_crash(error: Exception, home: object) -> str:
-    """The sentence about a bug; the traceback goes to a private file when the house has a home."""
-    sentence = f"opsconsole: a bug of ours: {type(error).__name__}: {error}"
-    if not home:
-        return str(Safe(sentence))
-    path = Path(str(home)) / "crash.txt"
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("".join(traceback.format_exception(error)))
-    except OSError as failure:
-        return str(Safe(f"{sentence} (its traceback could not be written: {failure})"))
-    return str(Safe(f"{sentence}; details in {path}"))
-
-
-def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = False) -> int:  # noqa: A002
+def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = False, mouse: bool = True) -> int:  # noqa: A002
     """Run the console and return its exit status: 0, 1 after a bug of ours, 2 without a usable terminal.
 
     `client_factory` is called once, in a thread, after the first frame. `ascii` draws no glyph outside ASCII (the Linux
-    console gets that by itself); `readonly` greys what acts, the house refuses it as well.
+    console gets that by itself); `readonly` greys what acts, the house refuses it as well; without `mouse` the terminal
+    selects text as it always does. What the settings say of colours and mouse is read here; what is wrong with them
+    the house says.
     """
     term = os.environ.get("TERM", "")
     if term in PLAIN_TERMS or not sys.stdin.isatty() or not sys.__stderr__ or not sys.__stderr__.isatty():
         stdin = "" if sys.stdin.isatty() else "not "
         sys.stderr.write(NO_TERMINAL.format(term=term, stdin=stdin))
         return REFUSED
-    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly)
+    wanted = settings.load(locations.home() / "settings.toml")
+    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly, theme=wanted.theme)
     with leaving_on_signals(app.leave_soon):
-        app.run()
+        app.run(mouse=mouse and wanted.mouse)
     if app.crash:
         sys.stderr.write(app.crash + "\n")
     return app.return_code or 0

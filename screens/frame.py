@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, ClassVar, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from textual.app import App
 from textual.binding import Binding, BindingType
@@ -17,8 +17,13 @@ from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
 from opsconsole.client import Client, Json, OperationFailed
+from opsconsole.engine.bugs import note
 from screens.text import Safe, content, join
 from screens.widgets.lines import LogLine
+
+if TYPE_CHECKING:
+    from screens.shell.palette import Offer
+    from screens.widgets.table import VirtualTable
 
 R = TypeVar("R")
 
@@ -36,6 +41,7 @@ class Console(App[int]):
     client: Client | None = None
     ascii = False
     started_read_only = False
+    heading_hidden = False
 
     def __init__(self) -> None:
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
@@ -48,6 +54,15 @@ class Console(App[int]):
         if self.started_read_only:
             return Safe("started with --readonly")
         return Safe(self.facts.get("read_only"))
+
+    def arrived(self, screen: ConsoleScreen) -> None:
+        """A screen is on top now; who keeps the trail notes it."""
+
+    def send_to_terminal(self, data: str) -> None:
+        """Bytes of our own that are no part of a frame, such as a text for the clipboard."""
+        if self._driver is not None:
+            self._driver.write(data)
+            self._driver.flush()
 
     def say(self, text: str, role: str = "") -> None:
         """Tell the operator something: five seconds at the bottom, and kept for `!`."""
@@ -69,6 +84,8 @@ def report_worker(console: Console, event: Worker.StateChanged) -> None:
     """A worker that fell over is a bug of ours: it is said, and the rest of the screen goes on."""
     if event.state is WorkerState.ERROR:
         error = event.worker.error
+        if error is not None:
+            note(error)
         console.say(f"a bug of ours in {event.worker.group}: {type(error).__name__}: {error}", "bad")
 
 
@@ -99,7 +116,10 @@ class ConsoleScreen(Screen[None]):
 
     HORIZONTAL_BREAKPOINTS = WIDTHS
     VERTICAL_BREAKPOINTS = HEIGHTS
-    DEFAULT_CSS = "ConsoleScreen { layers: base over; }"
+    DEFAULT_CSS = """
+    ConsoleScreen { layers: base over; }
+    ConsoleScreen.-no-heading #heading { display: none; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", id="screen.back", show=False),
     ]
@@ -114,13 +134,78 @@ class ConsoleScreen(Screen[None]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         report_worker(self.console, event)
 
+    def on_screen_resume(self) -> None:
+        self.set_class(self.console.heading_hidden, "-no-heading")
+        self.console.arrived(self)
+
     def show_flash(self, text: Safe, role: str) -> None:
-        """Show a message of the console; screens with a status line do it there."""
+        """Show a message of the console; the status line does it where there is one."""
+        from screens.widgets.status import StatusLine
+
+        for line in self.query(StatusLine):
+            line.flash(text, role)
+
+    def place(self) -> list[Safe]:
+        """What tells this screen from others of its depth; empty for the root of a mode."""
+        return []
+
+    def again(self) -> Callable[[], ConsoleScreen] | None:
+        """How to make this screen once more after it was left; None for the root of a mode."""
+        return None
+
+    def crumbs(self) -> list[Safe]:
+        """Its part of the way that leads here: what it is, and how its list is narrowed."""
+        return [*self.place(), *(crumb for table in self._tables() for crumb in filter_crumb(table.rows.filter))]
+
+    def why_not(self, action: str) -> Safe:
+        """Why an action is greyed now."""
+        reason = self.console.read_only
+        return join([Safe("read-only:"), reason], " ") if reason else Safe("not possible now")
+
+    def narrow(self, text: str) -> None:
+        """Set the filter of its list."""
+        for table in self._tables():
+            table.changed(table.rows.set_filter(text))
+
+    def objects(self, text: str, limit: int) -> list[Offer]:
+        """Rows of its lists that fit a text, for the palette."""
+        from screens.shell.palette import offers_of
+
+        return [offer for table in self._tables() for offer in offers_of(table, text, limit)][:limit]
+
+    def go_to(self, key: str) -> None:
+        """Put the cursor on a row by its key, also where the filter hides it."""
+        for table in self._tables():
+            if key in table.rows.records:
+                if table.rows.position(key) is None:
+                    table.changed(table.rows.set_filter(""))
+                table.move_to(key)
+                table.focus()
+                return
+
+    def _tables(self) -> list[VirtualTable[Any]]:
+        from screens.widgets.table import VirtualTable
+
+        return list(self.query(VirtualTable))
+
+    def on_virtual_table_edited(self) -> None:
+        from screens.widgets.status import StatusLine
+
+        for line in self.query(StatusLine):
+            line.hints()
 
     def action_back(self) -> None:
         """One step back; the root of a mode stays."""
         if len(self.app.screen_stack) > 1:
             self.app.pop_screen()
+
+
+def filter_crumb(text: str) -> list[Safe]:
+    """A filter as a crumb: environments and tags as typed, words after a slash."""
+    words = text.split()
+    marked = [word for word in words if word.lstrip("!")[:1] in ("@", "#")]
+    others = " ".join(word for word in words if word not in marked)
+    return [Safe(" ".join([*marked, *([f"/{others}"] if others else [])]))] if words else []
 
 
 class ConsoleModal(ModalScreen[R], Generic[R]):

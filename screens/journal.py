@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from textual import work
@@ -15,6 +15,7 @@ from screens.frame import ConsoleScreen, events
 from screens.render.host import timestamp
 from screens.services_actions import Target
 from screens.text import Safe, join
+from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine, level
 from screens.widgets.log import LogView
 from screens.widgets.panes import LogPane
@@ -54,9 +55,11 @@ class JournalScreen(ConsoleScreen):
         noun = "hosts" if not any(name for _, name in self.targets) else "services"
         first = "/".join(part for part in self.targets[0] if part)
         name = first if len(self.targets) == 1 else f"{len(self.targets)} {noun}"
+        self._about = Safe(name)
         self.pane = LogPane(LogView(sources=len(self.targets) > 1), join([Safe("journal"), Safe(name)], " "))
 
     def compose(self) -> ComposeResult:
+        yield HeaderLine()
         yield self.pane
         yield StatusLine()
 
@@ -64,8 +67,11 @@ class JournalScreen(ConsoleScreen):
         self.pane.body.focus()
         self.follow()
 
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
+    def place(self) -> list[Safe]:
+        return [self._about, Safe("journal")]
+
+    def again(self) -> Callable[[], ConsoleScreen]:
+        return lambda: JournalScreen(self.client, self.targets)
 
     def action_back(self) -> None:
         if not self.pane.step_back():

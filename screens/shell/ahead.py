@@ -32,7 +32,7 @@ ROUNDS: Final = 2
 """Ways from the focus to the app: one for the key itself, one for the messages its action sends."""
 TURNS: Final = 3
 """Turns of the event loop in which a worker that waited for a closed dialog gets to open the next one."""
-OPENING: Final = frozenset({"choose", "act", "command", "dialog"})
+OPENING: Final = frozenset({"choose", "act", "trust", "send", "command", "take"})
 """Groups of workers that open a dialog; keys typed after the one that started them are meant for it."""
 
 

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import string
 from collections.abc import Iterator
+from pathlib import Path
 
 from textual.app import App
 from textual.binding import Binding
@@ -14,7 +15,7 @@ from textual.keys import _character_to_key
 from textual.screen import ModalScreen, Screen
 
 import screens
-from screens.shell.keymap import Bound
+from screens.shell.keymap import Bound, Keymap, read
 
 
 def load_all() -> None:
@@ -54,3 +55,13 @@ def _kind(node: type[DOMNode]) -> str:
 def character_names() -> dict[str, str]:
     """The library's names of printable ASCII characters."""
     return {character: _character_to_key(character) for character in string.printable if character.isprintable()}
+
+
+def load_keymap(path: Path) -> Keymap:
+    """Read the keymap file against all bindings there are; slow enough for a thread."""
+    load_all()
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        return Keymap({}, (f"{path}: cannot be read ({error}); the default keys are used",))
+    return read(text, str(path), all_bindings(), character_names())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from textual.content import Content
 
 from screens.render.host import LEVELS, STALE_AFTER, Host, span
 from screens.text import Safe, content
+from screens.widgets.line import Line
 
 _STYLES: Final = {"prod": "bold reverse $error", "stage": "bold reverse $warning", "dev": "bold reverse $success"}
 
@@ -71,3 +72,23 @@ def heading_text(heading: Heading) -> Content:
     if heading.who:
         parts.append((f" · {heading.who}", "dim"))
     return content(*parts)
+
+
+class HeaderLine(Line):
+    """The top line of a screen that lies over the root of its mode: it says what the root's says."""
+
+    LOOK_EVERY: ClassVar[float] = 1.0
+
+    def __init__(self) -> None:
+        super().__init__(id="heading")
+
+    def on_mount(self) -> None:
+        self.copy_root()
+        self.set_interval(self.LOOK_EVERY, self.copy_root)
+
+    def copy_root(self) -> None:
+        """Show what the root of this mode shows now."""
+        stack = self.app.screen_stack
+        for line in stack[0].query("#heading").results(Line) if stack else ():
+            if line is not self:
+                self.show(line.render())

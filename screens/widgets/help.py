@@ -45,7 +45,9 @@ def help_text(active: Iterable[tuple[str, ActiveBinding]]) -> Content:
 
 
 def _words(name: str) -> str:
-    """`VirtualTable` as `virtual table`."""
+    """`VirtualTable` as `virtual table`; what belongs to no screen works everywhere."""
+    if name == "OpsConsole":
+        return "everywhere"
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
 
 

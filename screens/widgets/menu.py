@@ -55,6 +55,11 @@ _SPEC: Spec[tuple[int, Entry]] = Spec(
 )
 
 
+def entry_rows() -> Rows[tuple[int, Entry]]:
+    """An empty list of entries; a record is an entry with its place."""
+    return Rows(_SPEC)
+
+
 class Menu(ConsoleModal[str]):
     """Choose with enter or the entry's key; the answer is the entry's id, None after esc."""
 
@@ -67,7 +72,7 @@ class Menu(ConsoleModal[str]):
         super().__init__()
         self._heading = title
         self._entries = list(entries)
-        rows: Rows[tuple[int, Entry]] = Rows(_SPEC)
+        rows = entry_rows()
         rows.replace({f"{index}": (index, entry) for index, entry in enumerate(self._entries)})
         self._rows = rows
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from textual.binding import ActiveBinding
 from textual.content import Content
 from textual.timer import Timer
 
-from screens.text import Safe, content, width
+from screens.text import Safe, clip, content, join, width
 from screens.widgets.line import Line
 from screens.widgets.roles import CONTENT_STYLES
 
 FLASH_SECONDS: Final = 5.0
+CRUMBS_SHARE: Final = 0.45
+"""How much of the line the crumbs may take from the keys."""
 _KEYS: Final = {
     "slash": "/",
     "backslash": "\\",
@@ -20,6 +23,12 @@ _KEYS: Final = {
     "exclamation_mark": "!",
     "escape": "esc",
     "asterisk": "*",
+    "colon": ":",
+    "minus": "-",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "comma": ",",
+    "full_stop": ".",
 }
 
 
@@ -62,8 +71,9 @@ class StatusLine(Line):
         for key, active in self.screen.active_bindings.items():
             if active.binding.show:
                 shown.setdefault(active.binding.action, (key, active))
-        parts: list[str | tuple[str, str]] = []
-        room = self.app.size.width
+        crumbs = trimmed(self._crumbs(), int(self.app.size.width * CRUMBS_SHARE))
+        parts: list[str | tuple[str, str]] = [(f"{crumbs}  ", "bold $primary")] if crumbs else []
+        room = self.app.size.width - (width(crumbs) + 2 if crumbs else 0)
         for key, active in sorted(shown.values(), key=lambda pair: pair[1].binding.action != "help"):
             name, word = key_name(key), active.binding.description
             room -= width(name) + width(word) + 3
@@ -72,5 +82,19 @@ class StatusLine(Line):
             parts += [(name, "bold" if active.enabled else "dim"), (f" {word}  ", "" if active.enabled else "dim")]
         return content(*parts)
 
+    def _crumbs(self) -> Sequence[Safe]:
+        """Where this screen lies; a screen that knows nothing of crumbs has none."""
+        where = getattr(self.app, "crumbs", None)
+        found: Sequence[Safe] = where(self.screen) if where is not None else ()
+        return found
+
     def on_resize(self) -> None:
         self.hints()
+
+
+def trimmed(crumbs: Sequence[Safe], cells: int) -> Safe:
+    """The crumbs in a line of so many cells; where they are too long the first ones go, the last one never."""
+    kept = list(crumbs)
+    while len(kept) > 1 and width(join(kept, " > ")) + (4 if len(kept) < len(crumbs) else 0) > cells:
+        kept.pop(0)
+    return clip(join([*([Safe("…")] if len(kept) < len(crumbs) else []), *kept], " > "), cells)

@@ -11,8 +11,9 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 from opsconsole.client import OperationFailed, Question
-from screens.app import OpsConsole, run, theme_for
+from screens.app import OpsConsole, run
 from screens.frame import TooSmall
+from screens.shell.themes import theme_name
 from screens.widgets.help import HelpPane, MessagesPane
 from screens.widgets.plan import PlanPane
 from screens.widgets.question import QuestionPane
@@ -50,7 +51,7 @@ def test_capital_letters_act_and_nothing_else_does() -> None:
         if isinstance(binding, Binding) and binding.action.startswith("act(")
         for key in binding.key.split(",")
     ]
-    assert sorted(acting) == ["D", "E", "F", "R", "S", "T"]
+    assert sorted(acting) == ["D", "E", "F", "L", "R", "S", "T"]
 
 
 async def test_help_is_made_of_the_active_bindings() -> None:
@@ -169,7 +170,7 @@ async def test_q_leaves_with_status_zero() -> None:
     ],
 )
 def test_theme(environment: dict[str, str], no_color: bool, theme: str) -> None:
-    assert theme_for(environment, no_color=no_color) == theme
+    assert theme_name("auto", environment, no_color=no_color) == theme
 
 
 def test_without_a_terminal_it_refuses_and_names_the_verbs(
