@@ -109,7 +109,8 @@ async def test_a_read_only_console_refuses_a_typed_change() -> None:
     async with console(client, readonly=True) as (app, pilot, _):
         await typed(app, pilot, "services restart nginx --host web1")
         await until(pilot, lambda: "read-only: started with --readonly" in screen_text(app))
-        assert client.planned == client.calls == []
+        assert client.planned == []
+        assert client.calls == []
 
 
 async def test_what_means_nothing_stays_to_be_mended() -> None:
