@@ -97,5 +97,5 @@ class MessagesPane(ConsoleModal[None]):
     def on_mount(self) -> None:
         self._log.feed(self._messages)
         self._log.flush()
-        self._log.wrapping = True
         self._log.focus()
+        self.call_after_refresh(self._log.action_wrap)

@@ -34,7 +34,7 @@ def factory() -> FakeClient:
     return client
 
 
-def fall_over(screen: ServicesScreen) -> None:
+def fall_over(screen: ServicesScreen, word: str) -> None:
     """A bug with a secret in a local variable and a hostile text in its message."""
     password = "hunter2"
     raise RuntimeError(f"{len(password)} {HOSTILE}")
@@ -42,5 +42,5 @@ def fall_over(screen: ServicesScreen) -> None:
 
 if __name__ == "__main__":
     if "--crash" in sys.argv:
-        setattr(ServicesScreen, "action_errors", fall_over)  # noqa: B010 - the bug is put in
+        setattr(ServicesScreen, "action_narrow", fall_over)  # noqa: B010 - the bug is put in
     sys.exit(run(factory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import os
 import pty
@@ -17,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from opsconsole.engine import locations
 
 ROOT = Path(__file__).parents[2]
 DECIDED_HERE = ("COLORTERM", "NO_COLOR", "TMUX", "COLUMNS", "LINES")
@@ -170,6 +173,10 @@ def test_a_bug_ends_it_with_a_sentence_and_no_secret(terminals: list[Terminal]) 
     assert terminal.ended() == 1
     assert_clean(terminal.output)
     assert "opsconsole: a bug of ours: RuntimeError: 7 evil[/x]" in terminal.output.decode()
+    log = locations.home() / "log" / "errors.log"
+    assert "fall_over" in log.read_text()
+    assert "hunter2" not in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
     assert b"hunter2" not in terminal.output
     assert b"Traceback" not in terminal.output
     assert b"\x1b[?1049l" in terminal.output
@@ -196,3 +203,53 @@ def test_linux_console_gets_ascii_glyphs(terminals: list[Terminal]) -> None:
     terminal.press("q")
     assert terminal.ended() == 0
     assert "✖".encode() not in terminal.output
+
+
+def test_a_burst_reaches_the_filter(terminals: list[Terminal]) -> None:
+    terminal = Terminal(size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.press("/dea\r")
+    terminal.wait_for("/dea hides")
+    terminal.press("q")
+    assert terminal.ended() == 0
+    assert_clean(terminal.output)
+
+
+def test_a_burst_reaches_the_command_line(terminals: list[Terminal]) -> None:
+    terminal = Terminal(size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.press(":svc dea\r")
+    terminal.wait_for("/dea hides")
+    terminal.press(":q\r")
+    assert terminal.ended() == 0
+    assert_clean(terminal.output)
+
+
+@pytest.mark.parametrize("tmux", ["", "/tmp/tmux-0/default,1,0"])
+def test_copying_writes_one_clean_sequence(terminals: list[Terminal], tmux: str) -> None:
+    terminal = Terminal(size=(80, 24), TMUX=tmux)
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE")
+    terminal.press("gy")
+    terminal.wait_for("sent to the terminal")
+    terminal.press(":q\r")
+    assert terminal.ended() == 0
+    found = re.findall(rb"\x1b\]52;c;([A-Za-z0-9+/=]*)\x07", terminal.output)
+    assert len(found) == 1
+    text = base64.b64decode(found[0])
+    assert text
+    assert text.decode().isprintable()
+    assert (b"\x1bPtmux;\x1b\x1b]52;c;" in terminal.output) is bool(tmux)
+    assert b"copied" not in terminal.output
+
+
+def test_wrong_files_are_said_with_their_line_and_the_console_starts(terminals: list[Terminal], tmp_path: Path) -> None:
+    (tmp_path / "keymap.toml").write_text('[keys]\n\ntable.dwon = "n"\n')
+    (tmp_path / "settings.toml").write_text('theme = "pink"\nmouse = "yes"\n')
+    terminal = Terminal(size=(120, 40), OPSCONSOLE_HOME=str(tmp_path))
+    terminals.append(terminal)
+    terminal.wait_for("SERVICE", "keymap.toml line 3: table.dwon: no such id")
+    terminal.press("q")
+    assert terminal.ended() == 0
