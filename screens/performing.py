@@ -30,12 +30,14 @@ class Order:
     """What is wanted: an operation with its input, and how to say so (`restarting 3 services`).
 
     `narrowed` is the same for some targets only, by their keys `host/name`; without it only a run can be retried.
+    `preview` shows the plan even where nothing has to be confirmed.
     """
 
     operation: str
     data: Json
     label: Safe
     narrowed: Callable[[Collection[str]], Order] | None = None
+    preview: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Performing:
         expected: Json = {}
         while True:
             plan = {**await self.client.plan(order.operation, order.data), **expected}
-            answer = await self._confirmed(plan, notice)
+            answer = await self._confirmed(plan, notice, show=order.preview or notice is not None)
             if answer is None:
                 return None
             try:
@@ -109,9 +111,9 @@ class Performing:
             last = await self.run(order)
         return done
 
-    async def _confirmed(self, plan: Json, notice: Safe | None) -> Answer | None:
-        if ladder(plan).rung == 0 and notice is None:
-            return Answer(None, None, None)
+    async def _confirmed(self, plan: Json, notice: Safe | None, *, show: bool) -> Answer | None:
+        if ladder(plan).rung == 0 and not show:
+            return Answer(None)
         from screens.widgets.plan import PlanPane
 
         return await self.console.push_screen_wait(PlanPane(plan, notice))

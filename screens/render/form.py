@@ -22,6 +22,8 @@ Json = dict[str, Any]
 
 LONG: Final = 1000
 """Texts that may be longer than this get several lines."""
+SHORT: Final = 100
+"""Longer limits are said only when they are passed."""
 _YES: Final = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 _UNBOUNDED: Final = 2_000_000
 
@@ -297,7 +299,7 @@ def hint(field: Field) -> Safe:
         "json": "JSON",
         "secret": "not shown, not kept",
         "choice": ", ".join(field.choices),
-        "text": f"at most {field.most:.0f} characters" if field.most is not None and field.most <= LONG else "",
+        "text": f"at most {field.most:.0f} characters" if field.most is not None and field.most <= SHORT else "",
     }.get(field.kind, "")
     needed = "needed" if field.required else ""
     return join([part for part in (Safe(field.help), Safe(form), Safe(needed)) if part], " · ")

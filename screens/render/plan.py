@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from textual.content import Content
 
-from screens.render.host import STALE_AFTER, glyph, span
+from screens.render.host import LEVELS, STALE_AFTER, glyph, span
 from screens.text import Safe, content, join
 from screens.widgets.roles import CONTENT_STYLES
 
-MAX_TARGETS: Final = 200
-MAX_DEPENDENTS: Final = 50
+MAX_TARGETS: Final = 2000
+MAX_DEPENDENTS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +85,49 @@ def before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Safe:
     return join(changes, ", ")
 
 
-def evidence(age: object) -> tuple[Safe, str]:
-    """How old the evidence of a plan is, and its role."""
+def evidence(age: object, kind: str = "service") -> tuple[Safe, str]:
+    """How old the evidence about a target is, and its role. What stands on a host must have been looked at; of other
+    kinds our own record is the evidence."""
     if not isinstance(age, (int, float)):
-        return Safe("state unknown"), "unknown"
+        observed = kind in ("service", "service_instance")
+        return (Safe("state unknown"), "unknown") if observed else (Safe("our own record"), "muted")
     return Safe(f"seen {span(age)} ago"), "warn" if age > STALE_AFTER else "muted"
+
+
+def level_of(plan: Mapping[str, Any]) -> str:
+    """The level that decides the colour; one nobody knows counts as prod, since it must not look harmless."""
+    level = plan.get("level")
+    if level is None and plan.get("environment") is None:
+        return ""
+    return str(level) if level in LEVELS else "prod"
+
+
+def scope(plan: Mapping[str, Any]) -> Safe:
+    """How much is touched: `500 targets on 30 hosts · 4 depend on them · oldest evidence 12m`."""
+    targets = list(plan.get("targets") or [])
+    hosts = {str(target.get("host")) for target in targets if target.get("host")}
+    parts = [f"{len(targets)} target{'s' if len(targets) != 1 else ''}"]
+    if len(targets) > 1 and hosts:
+        parts[0] += f" on {len(hosts)} host{'s' if len(hosts) != 1 else ''}"
+    if plan.get("dependents"):
+        parts.append(f"{len(plan['dependents'])} depend on {'it' if len(targets) == 1 else 'them'}")
+    ages = [age for target in targets if isinstance(age := target.get("evidence_age"), (int, float))]
+    if len(targets) > 1 and ages:
+        parts.append(f"oldest evidence {span(max(ages))}")
+    return join(parts, " · ")
 
 
 def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
     """The whole plan: targets with what changes, what depends on them, warnings, how it is verified and undone."""
     parts: list[Content] = []
     targets = list(plan.get("targets") or [])
-    several = "s" if len(targets) != 1 else ""
-    parts.append(_line(f"{len(targets)} target{several}", "accent"))
+    parts.append(_line(scope(plan), "accent"))
+    parts += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
     for target in targets[:MAX_TARGETS]:
         parts += _target(target, plain)
     if len(targets) > MAX_TARGETS:
         parts.append(_line(f"… and {len(targets) - MAX_TARGETS} more targets", "warn"))
     parts += _dependents(list(plan.get("dependents") or []))
-    parts += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
     parts.append(_pair("verified by", plan.get("verification") or "nothing", ""))
     if plan.get("why"):
         parts.append(_pair("asked because", plan["why"], ""))
@@ -115,7 +139,7 @@ def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
 
 def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:
     where = join([Safe(part) for part in (target.get("host"), target.get("name")) if part], "/")
-    age, role = evidence(target.get("evidence_age"))
+    age, role = evidence(target.get("evidence_age"), str(target.get("kind") or "service"))
     change = before_after(target.get("before") or {}, target.get("after") or {})
     environment = Safe(target.get("environment"))
     lines = [
@@ -132,11 +156,14 @@ def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:
 
 
 def _dependents(names: list[Any]) -> list[Content]:
+    """What else is hit, one each: that is what the plan is read for."""
     if not names:
         return []
-    shown = join([Safe(name) for name in names[:MAX_DEPENDENTS]], ", ")
-    more = f" and {len(names) - MAX_DEPENDENTS} more" if len(names) > MAX_DEPENDENTS else ""
-    return [_pair(f"{len(names)} depend on it", f"{shown}{more}", "warn")]
+    lines = [_line("would be hit too", "warn")]
+    lines += [_line(f"  {Safe(name)}", "warn") for name in names[:MAX_DEPENDENTS]]
+    if len(names) > MAX_DEPENDENTS:
+        lines.append(_line(f"  … and {len(names) - MAX_DEPENDENTS} more", "warn"))
+    return lines
 
 
 def _line(text: str, role: str) -> Content:

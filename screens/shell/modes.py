@@ -25,7 +25,10 @@ class Mode:
         return made
 
 
-MODES: Final = (Mode("services", "1", "screens.services:ServicesScreen"),)
+MODES: Final = (
+    Mode("services", "1", "screens.services:ServicesScreen"),
+    Mode("hosts", "2", "screens.hosts:HostsScreen"),
+)
 NUMBERS: Final = "123456789"
 
 

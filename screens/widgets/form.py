@@ -14,9 +14,10 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Input, TextArea
+from textual.worker import Worker, WorkerState
 
 from opsconsole.client import Json, OperationFailed
-from screens.frame import ConsoleModal
+from screens.frame import ConsoleModal, report_worker
 from screens.render.form import Field, Wrong, changed, hint, read, shown
 from screens.text import Safe, content, join
 from screens.widgets.inputs import Area, Entry, Pick
@@ -29,6 +30,7 @@ Submit = Callable[[Json], Awaitable[Any]]
 
 Choices = Callable[[], Awaitable[Sequence[str]]]
 LABEL: Final = 16
+KEYS: Final = "* is needed · enter next · ctrl+s go on · esc leave"
 _SEVERAL_LINES: Final = ("long", "rows", "json")
 _SHOWN_CHOICES: Final = 500
 
@@ -45,13 +47,13 @@ class FieldRow(Vertical):
     FieldRow.-wrong .wrong {{ display: block; }}
     """
 
-    def __init__(self, field: Field, before: Any, help_: str) -> None:
+    def __init__(self, field: Field, before: Any, help_: str, given: str | None = None) -> None:
         super().__init__(id=f"row-{field.name}")
         self.field = field
         self.help = join([part for part in (Safe(help_), hint(field)) if part], " · ")
         self.choices: list[str] = []
         self.touched = False
-        self.start = shown(field, before)
+        self.start = shown(field, before) if given is None else given
         self.input = self._input()
 
     def _input(self) -> Widget:
@@ -127,7 +129,11 @@ def _taken(row: FieldRow, value: str | None) -> None:
 
 
 class Form(ConsoleModal[Any]):
-    """Answers with what `submit` answered, or None after esc. `before` are the values to start from."""
+    """Answers with what `submit` answered, or None after esc.
+
+    `before` are the values there are, of which only those that differ are sent; `given` are texts that stand in the
+    fields at first and are sent like typed ones.
+    """
 
     AROUND = 5
     DEFAULT_CSS = """
@@ -149,6 +155,7 @@ class Form(ConsoleModal[Any]):
         submit: Submit,
         *,
         before: Mapping[str, Any] | None = None,
+        given: Mapping[str, str] | None = None,
         choices: Mapping[str, Choices] | None = None,
         helps: Mapping[str, str] | None = None,
     ) -> None:
@@ -157,8 +164,10 @@ class Form(ConsoleModal[Any]):
         self._submit = submit
         self._before = {field.name: field.default for field in fields} | dict(before or {})
         self._choices = dict(choices or {})
+        helps, given = helps or {}, given or {}
         self.rows = [
-            FieldRow(field, self._before.get(field.name), (helps or {}).get(field.name, "")) for field in fields
+            FieldRow(field, self._before.get(field.name), helps.get(field.name, ""), given.get(field.name))
+            for field in fields
         ]
         self._sending = False
 
@@ -171,7 +180,7 @@ class Form(ConsoleModal[Any]):
             yield Line(id="state")
 
     def on_mount(self) -> None:
-        self._say("* is needed · enter next · ctrl+s go on · esc leave")
+        self._say(KEYS)
         if self.rows:
             self.rows[0].input.focus()
         for row in self.rows:
@@ -225,6 +234,8 @@ class Form(ConsoleModal[Any]):
         if row is not None and (row.touched or row.dirty):
             row.touched = True
             row.check(all_of_it=False)
+            if not self._sending:
+                self._say(KEYS)
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -290,6 +301,11 @@ class Form(ConsoleModal[Any]):
         if row is not None:
             row.say(error.message)
             row.input.focus()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        report_worker(self.console, event)
+        if event.state is WorkerState.ERROR:
+            self._say("a bug of ours; what you typed is still here", "bad")
 
     def _leave(self, answer: Any) -> None:
         for row in self.rows:

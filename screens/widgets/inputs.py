@@ -36,7 +36,7 @@ class Area(TextArea):
     """Several lines; tab goes on to the next field."""
 
     DEFAULT_CSS = """
-    Area { height: 5; border: none; padding: 0; background: $boost; scrollbar-size: 1 1; }
+    Area { height: 3; border: none; padding: 0; background: $boost; scrollbar-size: 1 1; }
     Area:focus { border: none; }
     """
 

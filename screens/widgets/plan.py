@@ -13,11 +13,12 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
 from screens.frame import ConsoleModal, too_small
-from screens.render.plan import Answer, Ladder, asks, judge, ladder, plan_text
+from screens.render.plan import Answer, Ladder, asks, judge, ladder, level_of, plan_text
 from screens.text import Safe, content
 from screens.widgets.filter import CleanInput
 from screens.widgets.line import Line
 
+STYLES: Final = {"prod": "bold reverse $error", "stage": "bold reverse $warning", "dev": "bold reverse $success"}
 ARM_AFTER: Final = 0.3
 """Seconds a plan is on the screen before Enter counts, so that a key meant for what was there before cannot confirm."""
 
@@ -30,6 +31,7 @@ class PlanPane(ConsoleModal[Answer]):
 
     DEFAULT_CSS = """
     PlanPane .body { height: auto; }
+    PlanPane > .dialog.-stage { border: round $warning; }
     PlanPane .says { height: auto; padding: 0; }
     PlanPane CleanInput { margin: 0 0 0 2; background: $boost; }
     """
@@ -52,11 +54,11 @@ class PlanPane(ConsoleModal[Answer]):
         self._since = clock()
 
     def compose(self) -> ComposeResult:
-        environment = Safe(self.plan.get("environment"))
-        with Vertical(classes="dialog" + (" -prod" if self._is_production() else "")):
+        environment, level = Safe(self.plan.get("environment")), level_of(self.plan)
+        with Vertical(classes="dialog" + (f" -{level}" if level else "")):
             yield Line(
                 content(
-                    (f" {environment} ", "bold reverse $error" if self._is_production() else "reverse")
+                    (f" {environment}{'' if level in environment else f' {level}'} ", STYLES.get(level, "reverse"))
                     if environment
                     else "",
                     (f" {Safe(self.plan.get('summary'))}", "bold"),
@@ -78,10 +80,6 @@ class PlanPane(ConsoleModal[Answer]):
         fields = self.query(CleanInput)
         if fields:
             fields.first().focus()
-
-    def _is_production(self) -> bool:
-        levels = {self.plan.get("level"), self.plan.get("environment")}
-        return "prod" in levels or "production" in levels
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:

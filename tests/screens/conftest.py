@@ -9,7 +9,13 @@ from tests.screens.support import FixedClock
 
 @pytest.fixture(autouse=True)
 def still_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("screens.services", "screens.services_detail", "screens.widgets.log", "screens.frame"):
+    for module in (
+        "screens.services",
+        "screens.services_detail",
+        "screens.hosts",
+        "screens.widgets.log",
+        "screens.frame",
+    ):
         monkeypatch.setattr(f"{module}.time", FixedClock)
     monkeypatch.setattr("screens.frame.ARM_AFTER", 0.0)
     monkeypatch.setattr("screens.widgets.plan.ARM_AFTER", 0.0)

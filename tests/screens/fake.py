@@ -102,6 +102,7 @@ def plan_of(operation: str, targets: list[Json], **more: Any) -> Json:
         "undo": "start it again",
         "reversible": True,
         "environment": "lab",
+        "level": "dev",
         "danger": "high",
         "rung": 1 if len(targets) == 1 else 2,
         "expect": "yes" if len(targets) == 1 else str(len(targets)),
@@ -137,15 +138,35 @@ def fleet() -> list[Json]:
     ]
 
 
+class Changes:
+    """A change feed every listener hears all of."""
+
+    def __init__(self) -> None:
+        self.listeners: list[asyncio.Queue[list[Json]]] = []
+
+    def put_nowait(self, batch: list[Json]) -> None:
+        for listener in self.listeners:
+            listener.put_nowait(batch)
+
+    async def listen(self) -> AsyncIterator[list[Json]]:
+        queue: asyncio.Queue[list[Json]] = asyncio.Queue()
+        self.listeners.append(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self.listeners.remove(queue)
+
+
 class FakeClient:
-    """Streams are queues; calls and answers are recorded; `plans` and `results` say what comes back."""
+    """Streams are queues; calls and answers are recorded; `reads` (by operation) and `results` (in order) come back."""
 
     def __init__(self, events: list[Json] | None = None) -> None:
         self.events: asyncio.Queue[Json | Exception] = asyncio.Queue()
         for event in fleet() if events is None else events:
             self.events.put_nowait(event)
         self.journal: asyncio.Queue[Json | Exception] = asyncio.Queue()
-        self.changed: asyncio.Queue[list[Json]] = asyncio.Queue()
+        self.changed = Changes()
         self.asked: asyncio.Queue[Question] = asyncio.Queue()
         self.calls: list[tuple[str, Json, str | None, str | None]] = []
         self.digests: list[str | None] = []
@@ -156,6 +177,7 @@ class FakeClient:
         self.plan_more: Json = {}
         self.plan_targets: list[Json] = []
         self.results: list[Any] = []
+        self.reads: dict[str, Any] = {}
         self.available: Json = {}
         self.read_only: str | None = None
 
@@ -177,6 +199,8 @@ class FakeClient:
                 "main_pid": 4711,
                 "available_actions": self.available,
             }
+        if operation in self.reads:
+            return self.reads[operation]
         result = self.results.pop(0) if self.results else {}
         if isinstance(result, Exception):
             raise result
@@ -201,9 +225,8 @@ class FakeClient:
         finally:
             self.closed.append(operation)
 
-    async def changes(self) -> AsyncIterator[list[Json]]:
-        while True:
-            yield await self.changed.get()
+    def changes(self) -> AsyncIterator[list[Json]]:
+        return self.changed.listen()
 
     async def questions(self) -> AsyncIterator[Question]:
         while True:

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from screens.render.host import Host, Seen, age_cell, parse_host, span, state_cell, timestamp
-from screens.render.plan import Answer, before_after, judge, ladder, plan_text
+from screens.render.plan import Answer, before_after, judge, ladder, level_of, plan_text
 from screens.render.result import outcomes, tally, worst
 from screens.render.service import SPEC, Item, is_bad, parse_service, status_word
 from screens.services_state import Fleet, merge
+from screens.services_view import Narrowing
 from screens.text import Safe
 from screens.widgets.header import fleet_heading, heading_text
 from screens.widgets.rows import View
@@ -89,6 +90,31 @@ def test_unknown_numbers_are_not_zero() -> None:
     assert cells["since"] == ""
 
 
+def test_a_unit_that_is_not_loaded_has_no_restarts_to_know() -> None:
+    for more in ({"load": "not-loaded"}, {"active": "inactive"}):
+        item = Item(host(), parse_service(row("web1", "nginx", restarts=None, **more)))
+        cells = {column.id: column.cell(item, View(NOW)).text for column in SPEC.columns}
+        assert cells["restarts"] == ""
+
+
+def test_a_service_with_instances_says_how_many_are_up() -> None:
+    head = row("web1", "work@", "instance_stopped", active="", sub="", multiple_instances=True, instances=2)
+    cells = {}
+    for up, text in ((1, "1/2 up"), (None, "?/2 up")):
+        item = Item(host(), parse_service({**head, "instances_up": up}))
+        cells = {column.id: column.cell(item, View(NOW)) for column in SPEC.columns}
+        assert cells["state"].text == text
+    none = Item(host(), parse_service({**head, "instances": 0, "instances_up": 0}))
+    assert SPEC.column("state").cell(none, View(NOW)).text == "no instances"  # type: ignore[union-attr]
+
+
+def test_an_instance_is_shown_as_it_was_written_and_asked_for_as_it_is_called() -> None:
+    made = parse_service(row("web1", "work@with\\x2ddash", parent="work@", instance="with-dash"))
+    assert made.name == "work@with-dash"
+    assert made.target == ("web1", "work@with\\x2ddash")
+    assert made.unit == "work@with\\x2ddash.service"
+
+
 def test_every_cell_of_a_hostile_row_is_safe_and_sorts() -> None:
     hostile = dict.fromkeys(row("web1", "nginx"), HOSTILE)
     items = [
@@ -115,6 +141,49 @@ def test_fleet_events() -> None:
     assert not difference.changed["old1:old1/cron.service"].last_known
     assert known.forget(["old1"]).removed == {"old1:old1/cron.service"}
     assert known.apply([{"event": "other"}, {}]).changed == {}
+
+
+def test_a_host_that_is_gone_takes_its_rows_along_also_out_of_what_waits() -> None:
+    known = Fleet()
+    known.apply([host_event("web1", rows=[row("web1", "cron")])])
+    gone = {"event": "gone", "host": {"id": "web1", "name": "web1"}}
+    assert known.apply([gone]).removed == {"web1:web1/cron.service"}
+    assert known.hosts == []
+    pending: dict[str, dict[str, Any]] = {}
+    merge(pending, host_event("web1", rows=[row("web1", "cron")]))
+    merge(pending, gone)
+    assert pending["web1"]["event"] == "gone"
+    merge(pending, host_event("web1", rows=[]))
+    assert pending["web1"]["rows"] == []
+
+
+def test_narrowing_holds_together_and_goes_back_one_by_one() -> None:
+    known = Fleet()
+    group = row("web1", "work@", "instance_stopped", multiple_instances=True, instances=1, instances_up=0)
+    rows = [
+        row("web1", "nginx", main=False),
+        group,
+        row("web1", "work@a", "error", parent="work@", instance="a", main=False),
+    ]
+    items = known.apply([host_event("web1", rows=rows), host_event("old1", "unreachable", rows=[])]).changed
+    narrowing = Narrowing()
+
+    def shown() -> set[str]:
+        narrow = narrowing.predicate or (lambda item: True)
+        return {str(item.service.name) if item.service else "-" for item in items.values() if narrow(item)}
+
+    assert shown() == {"nginx", "work@", "work@a", "-"}
+    narrowing.main = True
+    assert shown() == {"work@", "work@a", "-"}
+    narrowing.folded = True
+    assert shown() == {"work@", "-"}
+    narrowing.errors = True
+    assert shown() == {"work@", "work@a", "-"}
+    assert narrowing.word == "errors only, main only, instances folded"
+    narrowing.host = "old1"
+    assert shown() == {"-"}
+    assert [narrowing.step_back() for _ in range(4)] == [True, True, True, False]
+    assert narrowing.word == "instances folded"
 
 
 def test_a_host_without_services_is_still_a_row() -> None:
@@ -182,9 +251,30 @@ def test_a_plan_says_everything() -> None:
         "shop",
     ):
         assert part in text
-    many = plan_text(plan_of("services.stop", targets * 500)).plain
-    assert "500 targets" in many
-    assert "and 300 more targets" in many
+    many = plan_text(plan_of("services.stop", targets * 2500)).plain
+    assert "2500 targets on 1 host" in many
+    assert "and 500 more targets" in many
+
+
+def test_of_our_own_records_a_plan_needs_no_look_and_of_a_unit_it_does() -> None:
+    plan = plan_of("hosts.update", [{"host": "web1", "name": "web1"}])
+    plan["targets"][0] |= {"kind": "host", "evidence_age": None}
+    assert "our own record" in plan_text(plan).plain
+    plan["targets"][0]["kind"] = "service"
+    assert "state unknown" in plan_text(plan).plain
+
+
+@pytest.mark.parametrize(
+    ("more", "level"),
+    [
+        ({"level": "stage", "environment": "x"}, "stage"),
+        ({"level": "moon", "environment": "x"}, "prod"),
+        ({"environment": "x"}, "prod"),
+        ({}, ""),
+    ],
+)
+def test_a_level_nobody_knows_looks_like_production(more: dict[str, Any], level: str) -> None:
+    assert level_of(more) == level
 
 
 def test_before_and_after() -> None:

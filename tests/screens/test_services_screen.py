@@ -189,7 +189,7 @@ async def test_without_a_run_the_failed_ones_are_asked_for_by_name() -> None:
 
 async def test_rung_three_wants_name_and_reason() -> None:
     client = FakeClient()
-    client.plan_more = {"rung": 3, "expect": "postgresql", "needs_reason": True, "environment": "prod"}
+    client.plan_more = {"rung": 3, "expect": "postgresql", "needs_reason": True, "environment": "prod", "level": "prod"}
     async with console(client, (80, 24)) as (app, pilot, screen):
         screen.table.move_to("db1:db1/postgresql.service")
         await pilot.press("T")
