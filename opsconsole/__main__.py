@@ -47,7 +47,7 @@ def _console(switches: entry.Switches, prepare: Callable[[], None] | None = None
             prepare()
         return connect(readonly=switches.readonly)
 
-    return run(connect, ascii=switches.ascii, readonly=switches.readonly)
+    return run(connect, ascii=switches.ascii, readonly=switches.readonly, mouse=not switches.no_mouse)
 
 
 if __name__ == "__main__":

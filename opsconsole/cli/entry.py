@@ -19,9 +19,17 @@ class Switches(NamedTuple):
     ascii: bool = False
     version: bool = False
     help: bool = False
+    no_mouse: bool = False
 
 
-_SPELLED = {"--readonly": "readonly", "--ascii": "ascii", "--version": "version", "--help": "help", "-h": "help"}
+_SPELLED = {
+    "--readonly": "readonly",
+    "--ascii": "ascii",
+    "--no-mouse": "no_mouse",
+    "--version": "version",
+    "--help": "help",
+    "-h": "help",
+}
 
 
 def split(arguments: list[str]) -> tuple[Switches, list[str]]:

@@ -12,6 +12,7 @@ from opsconsole.cli.options import COMMON, Field, fields_of, positional, secret_
 GLOBAL: dict[str, str] = {
     "--readonly": "refuse every change",
     "--ascii": "the console without line drawing and symbols",
+    "--no-mouse": "the console leaves the mouse to the terminal",
     "--version": "print the version",
     "--help": "this, at every level",
 }
@@ -24,6 +25,7 @@ USAGE: dict[str, tuple[str, dict[str, str]]] = {
         {
             "--serve": "no console: print the environment other commands need to use the fleet, and keep it running",
             "--ascii": "the console without line drawing and symbols",
+    "--no-mouse": "the console leaves the mouse to the terminal",
             "--readonly": "refuse every change",
         },
     ),
