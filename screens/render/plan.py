@@ -13,6 +13,7 @@ from screens.text import Safe, content, join
 from screens.widgets.roles import CONTENT_STYLES
 
 MAX_TARGETS: Final = 2000
+FEW_TARGETS: Final = 6
 MAX_DEPENDENTS: Final = 200
 
 
@@ -118,23 +119,24 @@ def scope(plan: Mapping[str, Any]) -> Safe:
 
 
 def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
-    """The whole plan: targets with what changes, what depends on them, warnings, how it is verified and undone."""
-    parts: list[Content] = []
+    """The whole plan: scope, warnings, targets with what changes, what depends on them, how it is verified and undone.
+    A long list of targets comes last, so that it hides nothing.
+    """
     targets = list(plan.get("targets") or [])
-    parts.append(_line(scope(plan), "accent"))
-    parts += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
-    for target in targets[:MAX_TARGETS]:
-        parts += _target(target, plain)
+    listed = [line for target in targets[:MAX_TARGETS] for line in _target(target, plain)]
     if len(targets) > MAX_TARGETS:
-        parts.append(_line(f"… and {len(targets) - MAX_TARGETS} more targets", "warn"))
-    parts += _dependents(list(plan.get("dependents") or []))
-    parts.append(_pair("verified by", plan.get("verification") or "nothing", ""))
+        listed.append(_line(f"… and {len(targets) - MAX_TARGETS} more targets", "warn"))
+    facts = _dependents(list(plan.get("dependents") or []))
+    facts.append(_pair("verified by", plan.get("verification") or "nothing", ""))
     if plan.get("why"):
-        parts.append(_pair("asked because", plan["why"], ""))
+        facts.append(_pair("asked because", plan["why"], ""))
     undo, reversible = plan.get("undo"), plan.get("reversible")
     fallback = "not said by the plan" if reversible else "nothing: this cannot be taken back"
-    parts.append(_pair("undone by", undo or fallback, "" if undo else "warn" if reversible else "bad"))
-    return Content("\n").join(parts)
+    facts.append(_pair("undone by", undo or fallback, "" if undo else "warn" if reversible else "bad"))
+    head = [_line(scope(plan), "accent")]
+    head += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
+    body = [*listed, *facts] if len(targets) <= FEW_TARGETS else [*facts, *listed]
+    return Content("\n").join([*head, *body])
 
 
 def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:

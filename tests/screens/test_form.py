@@ -118,7 +118,7 @@ def test_shown_values_read_back_and_secrets_are_not_shown() -> None:
 def test_only_what_differs_is_sent_and_emptied_fields_are_cleared() -> None:
     made = [Field("a", "text"), PORT, Field("tags", "list"), Field("kept", "text"), Field("never", "text")]
     before = {"a": "x", "port": 22, "tags": ["t"], "kept": "same", "never": None}
-    values = {"a": None, "port": None, "tags": [], "kept": "same", "never": None}
+    values: Json = {"a": None, "port": None, "tags": [], "kept": "same", "never": None}
     assert changed(made, values, before) == {"a": "", "port": None, "tags": []}
 
 

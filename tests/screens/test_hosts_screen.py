@@ -86,6 +86,7 @@ async def hosts(
         assert isinstance(screen, HostsScreen)
         screen.table._clock = FixedClock.time
         await until(pilot, lambda: len(screen.rows.records) == 4 and len(client.changed.listeners) == 2)
+        screen.table.tick()
         await pilot.pause()
         yield app, pilot, screen
 
