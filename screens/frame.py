@@ -23,6 +23,7 @@ from screens.widgets.lines import LogLine
 
 if TYPE_CHECKING:
     from screens.shell.palette import Offer
+    from screens.widgets.header import Heading
     from screens.widgets.table import VirtualTable
 
 R = TypeVar("R")
@@ -144,6 +145,15 @@ class ConsoleScreen(Screen[None]):
 
         for line in self.query(StatusLine):
             line.flash(text, role)
+
+    def show_heading(self, heading: Heading) -> None:
+        """Write the top line, and give the frame the colour of what is at stake."""
+        from screens.widgets.header import heading_text
+        from screens.widgets.line import Line
+
+        self.query_one("#heading", Line).show(heading_text(heading))
+        for level in ("dev", "stage", "prod"):
+            self.set_class(heading.level == level, f"-level-{level}")
 
     def place(self) -> list[Safe]:
         """What tells this screen from others of its depth; empty for the root of a mode."""

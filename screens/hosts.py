@@ -17,7 +17,7 @@ from screens.hosts_forms import HostForms, rows_of
 from screens.performing import Order, Performing
 from screens.render.hosts import SPEC, HostRow, key_is_open, parse_row
 from screens.text import Safe
-from screens.widgets.header import fleet_heading, heading_text
+from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
 from screens.widgets.menu import Entry, Menu
 from screens.widgets.panes import ListPane
@@ -151,7 +151,7 @@ class HostsScreen(ConsoleScreen):
         who = Safe(f"{Safe(facts.get('user'))}@{Safe(facts.get('hostname'))}" if facts else "connecting …")
         hosts = [row.host for row in self.rows.records.values()]
         heading = fleet_heading("hosts", who, hosts, time.time(), read_only=self.console.read_only, frozen=False)
-        self.query_one("#heading", Line).show(heading_text(heading))
+        self.show_heading(heading)
 
     # Moving
 

@@ -15,13 +15,14 @@ from textual.timer import Timer
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
 from screens.performing import Performing
+from screens.render.host import Host
 from screens.render.service import SPEC, Item
 from screens.services_actions import ACTIONS, Target, action, entries, order, together
 from screens.services_detail import DetailPane
 from screens.services_state import Difference, Fleet, merge
 from screens.services_view import Narrowing
 from screens.text import Safe, join
-from screens.widgets.header import fleet_heading, heading_text
+from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
 from screens.widgets.panes import ListPane
 from screens.widgets.rows import Rows
@@ -76,6 +77,7 @@ class ServicesScreen(ConsoleScreen):
         self._unconfirmed: set[str] = set()
         self._paint_due = False
         self._detail_due: Timer | None = None
+        self._gathered: tuple[list[str], list[Host]] | None = None
 
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
@@ -176,10 +178,27 @@ class ServicesScreen(ConsoleScreen):
     def _heading(self) -> None:
         facts = self.console.facts
         who = join([Safe(facts.get("user")), Safe(facts.get("hostname"))], "@") if facts else Safe("connecting …")
-        heading = fleet_heading(
-            "services", who, self.fleet.hosts, time.time(), read_only=self.console.read_only, frozen=self.frozen
+        self.show_heading(
+            fleet_heading(
+                "services",
+                who,
+                self.fleet.hosts,
+                time.time(),
+                read_only=self.console.read_only,
+                frozen=self.frozen,
+                shown=self._shown_hosts(),
+            )
         )
-        self.query_one("#heading", Line).show(heading_text(heading))
+
+    def _shown_hosts(self) -> list[Host] | None:
+        """The hosts the list shows; None when it hides none. Gathered anew only when the list is another one."""
+        rows = self.rows
+        if not rows.filter and not rows.only:
+            return None
+        if self._gathered is None or self._gathered[0] is not rows.shown:
+            found = {item.host.id: item.host for key in rows.shown if (item := rows.records.get(key)) is not None}
+            self._gathered = (rows.shown, list(found.values()))
+        return self._gathered[1]
 
     def show_flash(self, text: Safe, role: str) -> None:
         self.query_one(StatusLine).flash(text, role)

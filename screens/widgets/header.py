@@ -32,11 +32,22 @@ class Heading:
 
 
 def fleet_heading(
-    title: str, who: Safe, hosts: Iterable[Host], now: float, *, read_only: Safe, frozen: bool
+    title: str,
+    who: Safe,
+    hosts: Iterable[Host],
+    now: float,
+    *,
+    read_only: Safe,
+    frozen: bool,
+    shown: Iterable[Host] | None = None,
 ) -> Heading:
-    """The heading over these hosts; the environment named is the one where a mistake costs most."""
+    """The heading over these hosts; the environment named is the one where a mistake costs most.
+
+    `shown` are the hosts the list shows, where its filter hides some.
+    """
     hosts = list(hosts)
-    ranked = sorted(hosts, key=lambda host: LEVELS.index(host.level) if host.level in LEVELS else -1)
+    seen = hosts if shown is None else list(shown)
+    ranked = sorted(seen, key=lambda host: LEVELS.index(host.level) if host.level in LEVELS else -1)
     worst = ranked[-1] if ranked else None
     ages = [now - host.seen.at for host in hosts if host.up and host.seen.at is not None]
     return Heading(
@@ -44,7 +55,7 @@ def fleet_heading(
         who=who,
         environment=worst.environment if worst else Safe(""),
         level=worst.level if worst else "",
-        others=max(len({host.environment for host in hosts}) - 1, 0),
+        others=max(len({host.environment for host in seen}) - 1, 0),
         up=sum(host.up for host in hosts),
         total=len(hosts),
         read_only=read_only,
@@ -92,3 +103,5 @@ class HeaderLine(Line):
         for line in stack[0].query("#heading").results(Line) if stack else ():
             if line is not self:
                 self.show(line.render())
+                for level in LEVELS:
+                    self.screen.set_class(stack[0].has_class(f"-level-{level}"), f"-level-{level}")

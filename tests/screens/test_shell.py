@@ -276,3 +276,34 @@ async def test_own_keys_are_taken_and_mistakes_said() -> None:
         await pilot.press("d")
         await pilot.pause()
         assert not screen.detail.is_open
+
+
+async def test_the_frame_takes_the_colour_of_what_is_shown() -> None:
+    client = FakeClient()
+    async with console(client, (80, 24)) as (app, pilot, screen):
+        assert screen.has_class("-level-prod")
+        assert "PROD +1" in screen_text(app).splitlines()[0]
+        screen.narrow("web1")
+        screen._heading()
+        await pilot.pause()
+        assert screen.has_class("-level-dev")
+        assert not screen.has_class("-level-prod")
+        assert "PROD" not in screen_text(app).splitlines()[0]
+        assert "hosts 3/5 up" in screen_text(app).splitlines()[0]
+        screen.narrow("")
+        screen._heading()
+        screen.table.move_to(NGINX)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, JournalScreen))
+        await until(pilot, lambda: app.screen.has_class("-level-prod"))
+
+
+@pytest.mark.parametrize("theme", ["terminal", "dark", "light", "contrast", "auto"])
+async def test_every_theme_draws_every_screen_state(theme: str) -> None:
+    async with console(FakeClient(), (80, 24)) as (app, pilot, screen):
+        await typed(app, pilot, f"theme {theme}")
+        for keys in ("d", "?\x1b", "a\x1b", "!\x1b"):
+            burst(pilot, keys)
+            await pilot.pause()
+        await until(pilot, lambda: not app._ahead.busy and app.screen is screen)
+        assert "nginx" in screen_text(app)
