@@ -15,7 +15,7 @@ from textual.filter import LineFilter
 from textual.worker import Worker
 
 from opsconsole.client import Client, OperationFailed, Question
-from opsconsole.engine import locations, settings
+from opsconsole.engine import locations
 from opsconsole.engine.bugs import note
 from screens.frame import ConsoleModal, report_worker
 from screens.glyphs import LastFilter
@@ -183,6 +183,17 @@ def _sentence(error: Exception) -> str:
     return str(Safe(f"opsconsole: a bug of ours: {type(error).__name__}: {error}; {written}"))
 
 
+def _wanted() -> tuple[str, bool]:
+    """Theme and mouse of the settings; most people have none, and reading costs time before the first frame."""
+    path = locations.home() / "settings.toml"
+    if not path.exists():
+        return AUTO, True
+    from opsconsole.engine import settings
+
+    wanted = settings.load(path)
+    return wanted.theme, wanted.mouse
+
+
 def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = False, mouse: bool = True) -> int:  # noqa: A002
     """Run the console and return its exit status: 0, 1 after a bug of ours, 2 without a usable terminal.
 
@@ -196,10 +207,10 @@ def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = 
         stdin = "" if sys.stdin.isatty() else "not "
         sys.stderr.write(NO_TERMINAL.format(term=term, stdin=stdin))
         return REFUSED
-    wanted = settings.load(locations.home() / "settings.toml")
-    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly, theme=wanted.theme)
+    theme, wants_mouse = _wanted()
+    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly, theme=theme)
     with leaving_on_signals(app.leave_soon):
-        app.run(mouse=mouse and wanted.mouse)
+        app.run(mouse=mouse and wants_mouse)
     if app.crash:
         sys.stderr.write(app.crash + "\n")
     return app.return_code or 0
