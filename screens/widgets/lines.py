@@ -1,24 +1,30 @@
 """A bounded log without a terminal: what is kept, what the filter shows, which screen row is which line.
 
 Lines have running numbers that never change: whoever holds one still means the same line after old ones were dropped.
+Lines of a file are kept as the bytes they are and made printable when they are looked at, so that a hundred thousand
+in a second cost no more than their place in a list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Final, NamedTuple
 
 from screens.text import Safe
 from screens.widgets.query import Subject, matcher
-
-T = TypeVar("T")
+from screens.widgets.ring import Ring, Weights
 
 LEVELS = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 LETTERS = "PACEWNID "
 """One letter per syslog priority (0 is a panic), so that a level needs no colour; the last is for none given."""
 NO_LEVEL = len(LEVELS)
 ERROR = 3
+MOST_BYTES: Final = 64 * 1024 * 1024
+REORDER: Final = 5000
+"""How many of the newest lines a late one may still be put before."""
 
 
 class LogLine(NamedTuple):
@@ -31,45 +37,32 @@ class LogLine(NamedTuple):
     text: Safe
 
 
+_TEXT = itemgetter(4)
+Kept = LogLine | bytes
+NOTHING = Safe("")
+
+
 class Growth(NamedTuple):
-    """Screen rows that came at the end and went at the beginning."""
+    """Screen rows that came at the end and went at the beginning; `mixed` if lines came between known ones."""
 
     added: int
     dropped: int
-
-
-class Ring(Generic[T]):
-    """A list that forgets its beginning cheaply and is still indexed in constant time."""
-
-    __slots__ = ("_items", "_start")
-
-    def __init__(self) -> None:
-        self._items: list[T] = []
-        self._start = 0
-
-    def __len__(self) -> int:
-        return len(self._items) - self._start
-
-    def __getitem__(self, index: int) -> T:
-        return self._items[self._start + index]
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._items[self._start :])
-
-    def extend(self, items: Iterable[T]) -> None:
-        self._items.extend(items)
-
-    def drop(self, count: int) -> None:
-        """Forget the first `count` items; memory is given back in steps."""
-        self._start += count
-        if self._start > 1024 and self._start * 2 > len(self._items):
-            del self._items[: self._start]
-            self._start = 0
+    mixed: bool = False
 
 
 def level(value: object) -> int:
     """A syslog priority from whatever a journal says."""
     return value if isinstance(value, int) and 0 <= value < NO_LEVEL else NO_LEVEL
+
+
+def level_words(priority: int) -> str:
+    """How a least urgent level that is shown is said."""
+    return "errors only" if priority == ERROR else f"{LEVELS[priority]} and worse"
+
+
+def plain(raw: bytes) -> LogLine:
+    """A line of bytes of which nothing is known."""
+    return LogLine(None, NOTHING, NOTHING, NO_LEVEL, Safe(raw))
 
 
 def _field(line: LogLine, name: str) -> str:
@@ -85,14 +78,23 @@ SUBJECT: Subject[LogLine] = Subject(
 
 @dataclass
 class LogBuffer:
-    """The newest `capacity` lines, filtered, and laid out in rows of `cells` (0: one row per line)."""
+    """The newest `capacity` lines (and at most `most_bytes` of them), filtered, and laid out in screen rows.
+
+    `priority` is the least urgent level that is shown; `NO_LEVEL` shows everything, also what has no level. With
+    `by_time` lines of several sources are put in order of their times as they come.
+    """
 
     capacity: int = 100_000
+    most_bytes: int = MOST_BYTES
+    by_time: bool = False
+    read: Callable[[bytes], LogLine] = plain
+    first: int = 0
     dropped: int = 0
     lost: int = 0
     filter: str = ""
-    errors_only: bool = False
-    lines: Ring[LogLine] = field(default_factory=Ring)
+    priority: int = NO_LEVEL
+    lines: Ring[Kept] = field(default_factory=Ring)
+    _weights: Weights = field(default_factory=Weights)
     _shown: Ring[int] | None = None
     _ends: Ring[int] | None = None
     _base: int = 0
@@ -116,7 +118,8 @@ class LogBuffer:
 
     def line(self, number: int) -> LogLine:
         """The line with this running number."""
-        return self.lines[number - self.dropped]
+        kept = self.lines[number - self.first]
+        return self.read(kept) if isinstance(kept, bytes) else kept
 
     def at_row(self, row: int) -> tuple[int, int] | None:
         """Running number of the line on a screen row, and which of its rows that is."""
@@ -125,7 +128,7 @@ class LogBuffer:
         if self._ends is None:
             return self._number(row), 0
         absolute = row + self._base
-        index = _bisect(self._ends, absolute)
+        index = bisect_right(self._ends, absolute)
         start = self._ends[index - 1] if index else self._base
         return self._number(index), absolute - start
 
@@ -138,26 +141,112 @@ class LogBuffer:
             return index
         return (self._ends[index - 1] if index else self._base) - self._base
 
-    def extend(self, lines: list[LogLine]) -> Growth:
+    # Lines come and go
+
+    def extend(self, lines: Sequence[Kept]) -> Growth:
         """Add lines; beyond the capacity the oldest go and are counted."""
         before = self.rows
         unseen = max(len(lines) - self.capacity, 0)
         kept = lines[unseen:] if unseen else lines
-        gone = self._forget(max(len(self.lines) + len(kept) - self.capacity, 0))
+        gone = self.forget(max(len(self.lines) + len(kept) - self.capacity, 0))
+        self.first += unseen
         self.dropped += unseen
-        first = self.dropped + len(self.lines)
-        self.lines.extend(kept)
-        self._show(first, kept)
-        return Growth(self.rows - (before - gone), gone)
+        late: Sequence[Kept] = ()
+        if self.by_time:
+            kept, late = self._in_time(kept)
+        self._append(kept)
+        gone += self._shed()
+        return Growth(self.rows - (before - gone), gone, bool(late))
 
-    def set_filter(self, text: str, errors_only: bool = False) -> None:
-        """Show only what the text means; with `errors_only` only priorities up to error."""
-        self.filter, self.errors_only = text.strip(), errors_only
+    def prepend(self, lines: Sequence[Kept]) -> int:
+        """Put lines before the oldest, as a file read backwards does; how many screen rows that are."""
+        before = self.rows
+        self.first -= len(lines)
+        self.lines.prepend(lines)
+        self._weights.prepend(len(lines), _weight(lines))
+        shown = self._matching(self.first, lines)
+        if self._shown is not None:
+            self._shown.prepend([number for number, _ in shown])
+        if self._ends is not None and self._rows_of is not None:
+            counts = [self._rows_of(line) for _, line in shown]
+            self._base -= sum(counts)
+            self._ends.prepend(_sums(self._base, counts))
+        return self.rows - before
+
+    def forget(self, count: int) -> int:
+        """Drop the oldest lines, counting them; how many screen rows went."""
+        if count <= 0:
+            return 0
+        self._weights.drop(count)
+        self.lines.drop(count)
+        self.first += count
+        self.dropped += count
+        gone = count
+        if self._shown is not None:
+            gone = bisect_left(self._shown, self.first)
+            self._shown.drop(gone)
+        if self._ends is None or gone == 0:
+            return gone
+        last = self._ends[gone - 1]
+        rows, self._base = last - self._base, last
+        self._ends.drop(gone)
+        return rows
+
+    def forget_end(self, count: int) -> None:
+        """Take the newest lines off again."""
+        end = self.first + len(self.lines) - count
+        self._weights.drop_end(count)
+        self.lines.drop_end(count)
+        gone = count
+        if self._shown is not None:
+            gone = len(self._shown) - bisect_left(self._shown, end)
+            self._shown.drop_end(gone)
+        if self._ends is not None:
+            self._ends.drop_end(gone)
+
+    def _append(self, lines: Sequence[Kept]) -> None:
+        first = self.first + len(self.lines)
+        self.lines.extend(lines)
+        self._weights.append(len(lines), _weight(lines))
+        self._show(first, lines)
+
+    def _shed(self) -> int:
+        """Drop the oldest beyond the bound of memory."""
+        gone = 0
+        while self._weights.total > self.most_bytes and (count := self._weights.oldest(len(self.lines))):
+            gone += self.forget(count)
+        return gone
+
+    def _in_time(self, lines: Sequence[Kept]) -> tuple[list[LogLine], list[LogLine]]:
+        """The lines by time; what is newer than the oldest of them is taken off and put between them.
+
+        A line without a time stays behind the one it came after. The second list is what was taken off.
+        """
+        fresh = _timed([self.read(line) if isinstance(line, bytes) else line for line in lines], 0.0)
+        if not fresh:
+            return [], []
+        oldest, back, number = min(at for at, _ in fresh), 0, self.first + len(self.lines)
+        while back < min(len(self.lines), REORDER):
+            at = self.line(number - back - 1).at
+            if at is not None and at <= oldest:
+                break
+            back += 1
+        taken = [self.line(number - back + index) for index in range(back)]
+        self.forget_end(back)
+        before = self.line(self.first + len(self.lines) - 1).at if len(self.lines) else None
+        merged = sorted([*_timed(taken, before or 0.0), *fresh], key=lambda pair: pair[0])
+        return [line for _, line in merged], taken
+
+    # What is shown
+
+    def set_filter(self, text: str, priority: int = NO_LEVEL) -> None:
+        """Show only what the text means, and of that only this level and what is more urgent."""
+        self.filter, self.priority = text.strip(), priority
         test = matcher(self.filter, SUBJECT)
-        if errors_only:
+        if priority < NO_LEVEL:
             inner = test
             test = lambda line: (  # noqa: E731 - two conditions as one
-                line.priority <= ERROR and (inner is None or inner(line))
+                line.priority <= priority and (inner is None or inner(line))
             )
         self._matches = test
         self._rebuild()
@@ -178,75 +267,93 @@ class LogBuffer:
             index += step
         return None
 
+    def at_time(self, at: float) -> int | None:
+        """Number of the first shown line that is not older, the last if all are; None where no line has a time.
+
+        Taken as sorted: in a log where clocks were set back it is one of the places where that time was passed.
+        """
+        low, high = 0, self.shown
+        while low < high:
+            middle = (low + high) // 2
+            time = self.time_of(middle, high)
+            if time is not None and time < at:
+                low = middle + 1
+            else:
+                high = middle
+        if self.time_of(0, self.shown) is None:
+            return None
+        return self._number(min(low, self.shown - 1))
+
+    def time_of(self, index: int, end: int | None = None) -> float | None:
+        """The time of a shown line, or of the first one after it that has one."""
+        for number in range(index, self.shown if end is None else end):
+            at = self.line(self._number(number)).at
+            if at is not None:
+                return at
+        return None
+
+    def shown_index(self, number: int) -> int:
+        """Place among the shown lines of this line or of the first one after it."""
+        return self._nearest(number)
+
     def _number(self, index: int) -> int:
-        return self.dropped + index if self._shown is None else self._shown[index]
+        return self.first + index if self._shown is None else self._shown[index]
 
     def _nearest(self, number: int) -> int:
         """Index among the shown of this line, or of the first one after it."""
         if self._shown is None:
-            return min(max(number - self.dropped, 0), len(self.lines) - 1)
-        low, high = 0, len(self._shown)
-        while low < high:
-            middle = (low + high) // 2
-            if self._shown[middle] < number:
-                low = middle + 1
-            else:
-                high = middle
-        return min(low, len(self._shown) - 1)
+            return min(max(number - self.first, 0), len(self.lines) - 1)
+        return min(bisect_left(self._shown, number), len(self._shown) - 1)
 
     def _index(self, number: int) -> int | None:
         index = self._nearest(number)
         return index if 0 <= index < self.shown and self._number(index) == number else None
 
-    def _forget(self, count: int) -> int:
-        """Drop the oldest lines; returns how many screen rows went."""
-        if count <= 0:
-            return 0
-        self.lines.drop(count)
-        self.dropped += count
-        gone = count
-        if self._shown is not None:
-            gone = 0
-            while gone < len(self._shown) and self._shown[gone] < self.dropped:
-                gone += 1
-            self._shown.drop(gone)
-        if self._ends is None or gone == 0:
-            return gone
-        last = self._ends[gone - 1]
-        rows, self._base = last - self._base, last
-        self._ends.drop(gone)
-        return rows
+    def _matching(self, first: int, lines: Sequence[Kept]) -> list[tuple[int, LogLine]]:
+        """Shown ones among these lines with their numbers; nothing is read if neither filter nor wrap needs it."""
+        if self._matches is None and self._rows_of is None:
+            return []
+        every = [
+            (first + index, self.read(line) if isinstance(line, bytes) else line) for index, line in enumerate(lines)
+        ]
+        return every if (matches := self._matches) is None else [pair for pair in every if matches(pair[1])]
 
-    def _show(self, first: int, lines: list[LogLine]) -> None:
-        matches = self._matches
-        shown = lines
-        if self._shown is not None and matches is not None:
-            hits = [(first + index, line) for index, line in enumerate(lines) if matches(line)]
-            self._shown.extend(number for number, _ in hits)
-            shown = [line for _, line in hits]
+    def _show(self, first: int, lines: Sequence[Kept]) -> None:
+        shown = self._matching(first, lines)
+        if self._shown is not None:
+            self._shown.extend(number for number, _ in shown)
         if self._ends is not None and self._rows_of is not None:
             end = self._ends[len(self._ends) - 1] if len(self._ends) else self._base
-            ends = []
-            for line in shown:
-                end += self._rows_of(line)
-                ends.append(end)
-            self._ends.extend(ends)
+            self._ends.extend(_sums(end, [self._rows_of(line) for _, line in shown]))
 
     def _rebuild(self) -> None:
         self._shown = None if self._matches is None else Ring()
         self._ends = None if self._rows_of is None else Ring()
         self._base = 0
         if self._shown is not None or self._ends is not None:
-            self._show(self.dropped, list(self.lines))
+            self._show(self.first, list(self.lines))
 
 
-def _bisect(ends: Ring[int], value: int) -> int:
-    """First index whose end is beyond the value."""
-    low, high = 0, len(ends)
-    while low < high:
-        middle = (low + high) // 2
-        if ends[middle] <= value:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+def _weight(lines: Sequence[Kept]) -> int:
+    """Characters or bytes of the texts; counted in bulk, as this is done for every line that comes."""
+    if lines and type(lines[0]) is bytes:
+        return sum(map(len, lines))
+    return len("".join(map(_TEXT, lines)))
+
+
+def _sums(start: int, counts: Sequence[int]) -> list[int]:
+    """Running ends of rows that begin at `start`."""
+    ends = []
+    for count in counts:
+        start += count
+        ends.append(start)
+    return ends
+
+
+def _timed(lines: Sequence[LogLine], before: float) -> list[tuple[float, LogLine]]:
+    """Each line with its time, or with that of the line before it."""
+    timed = []
+    for line in lines:
+        before = before if line.at is None else line.at
+        timed.append((before, line))
+    return timed

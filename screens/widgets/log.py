@@ -1,44 +1,45 @@
-"""A log that follows: bounded memory, one paint per 100 ms however fast lines come, filter, find, wrap.
+"""A log that follows: bounded memory, few paints however fast lines come, filter, find, levels, wrap, jumps in time.
 
-Each line shows its time, a letter for its level and, when there are several, its host and unit. Scrolling up stops the
-following and the title then counts what came since.
+Each line shows its time, a letter for its level and, when there are several sources, the host and unit it came from;
+those are then merged by time. Scrolling up stops the following and the title then counts what came since.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar, Final
 
-from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from screens.text import Safe, fit, join, width, wrap
-from screens.widgets.lines import LETTERS, LogBuffer, LogLine
+from screens.text import Safe, join
+from screens.widgets.lines import ERROR, NO_LEVEL, REORDER, Growth, Kept, LogBuffer, LogLine, level_words
+from screens.widgets.lineview import LineView
+from screens.widgets.logpaint import SOURCES, LinePainter
 from screens.widgets.roles import ROLE_CLASSES, role_css
 
-PAINT_EVERY: Final = 0.1
-SOURCE_CELLS: Final = 24
+PAINT_EVERY: Final = 0.031
+SAY_EVERY: Final = 0.2
+"""Seconds between two titles while lines come."""
 SIDE_STEP: Final = 16
-_SOURCES: Final = ("cyan", "magenta", "blue", "green", "yellow", "bright_cyan", "bright_magenta", "bright_blue")
-_SOURCE_CSS: Final = "\n".join(f"LogView > .log--source{i} {{ color: ansi_{c}; }}" for i, c in enumerate(_SOURCES))
-_LEVEL_ROLES: Final = ("bad", "bad", "bad", "bad", "warn", "accent", "", "muted", "")
+_SOURCE_CSS: Final = "\n".join(f"LogView > .log--source{i} {{ color: ansi_{c}; }}" for i, c in enumerate(SOURCES))
 
 
-class LogView(ScrollView, can_focus=True, inherit_bindings=False):
-    """Feed it `LogLine`s with `feed()`, in batches of any size. It posts `Edited` when its summary changed."""
+class LogView(LineView, can_focus=True, inherit_bindings=False):
+    """Feed it lines with `feed()`, in batches of any size. It posts `Edited` when its summary changed.
 
-    ALLOW_SELECT = False
+    With `sources` every line names where it comes from, and lines are put in order of their times.
+    """
+
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "log--time",
         "log--found",
-        *(f"log--source{number}" for number in range(len(_SOURCES))),
+        *(f"log--source{number}" for number in range(len(SOURCES))),
         *ROLE_CLASSES,
     }
     DEFAULT_CSS = f"""
@@ -62,6 +63,10 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         Binding("f", "follow", "follow", id="log.follow"),
         Binding("w", "wrap", "wrap", id="log.wrap"),
         Binding("e", "errors", "errors only", id="log.errors"),
+        Binding("m", "on(60)", "a minute on", id="log.minute_on", show=False),
+        Binding("M", "on(-60)", "a minute back", id="log.minute_back", show=False),
+        Binding("H", "on(-3600)", "an hour back", id="log.hour_back", show=False),
+        Binding("L", "on(3600)", "an hour on", id="log.hour_on", show=False),
         Binding("n", "find_next(1)", "next match", id="log.find_next", show=False),
         Binding("N", "find_next(-1)", "previous match", id="log.find_previous", show=False),
     ]
@@ -75,24 +80,21 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def __init__(self, *, capacity: int = 100_000, sources: bool = True, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
-        self.buffer = LogBuffer(capacity)
+        self.buffer = LogBuffer(capacity, by_time=sources)
         self.following = True
         self.new_lines = 0
-        self.found = ""
-        self.sources = sources
-        self.wrapping = False
-        self._left = 0
-        self._incoming: list[LogLine] = []
+        self._incoming: list[Kept] = []
         self._flush_due = False
-        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
+        self._flushed = 0.0
+        self._say_due = False
+        self._found_at: int | None = None
         self._styles: dict[str, Style] = {}
-        self._names: dict[str, int] = {}
-        self._at: tuple[int, Safe] = (-1, Safe(""))
+        self.painter = LinePainter(self._style, sources=sources)
 
     # Ingest
 
-    def feed(self, lines: list[LogLine]) -> None:
-        """Take lines; they appear with the next paint, at most 100 ms later."""
+    def feed(self, lines: Sequence[Kept]) -> None:
+        """Take lines; they appear with the next paint, a moment later."""
         self._incoming.extend(lines)
         extra = len(self._incoming) - 2 * self.buffer.capacity
         if extra > 0:
@@ -100,31 +102,64 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.buffer.lost += extra
         if not self._flush_due:
             self._flush_due = True
-            self.set_timer(PAINT_EVERY, self.flush)
+            wait = self._flushed + PAINT_EVERY - time.monotonic()
+            self.set_timer(max(wait, 0.001), self.flush)
 
     def flush(self) -> None:
         """Bring in what was fed; called by the timer."""
-        self._flush_due = False
+        self._flush_due, self._flushed = False, time.monotonic()
         lines, self._incoming = self._incoming, []
-        if not lines:
-            return
-        grown = self.buffer.extend(lines)
+        if lines:
+            top = self._top()
+            self._grown(self.buffer.extend(lines), top)
+
+    def _grown(self, grown: Growth, top: tuple[int, LogLine] | None) -> None:
+        """Show what the buffer took in; the line that was at the top stays there unless the end is followed."""
+        if grown.mixed:
+            self.painter.forget()
         self._resize_virtual()
         if self.following:
             self._to_end()
         else:
             self.new_lines += grown.added
-            if grown.dropped:
+            row = None if top is None or not grown.mixed else self._row_like(*top)
+            if row is not None:
+                self.scroll_to(y=row, animate=False)
+            elif grown.dropped:
                 self.scroll_to(y=max(self.scroll_y - grown.dropped, 0), animate=False)
         self.refresh()
+        self._say_soon()
+
+    def _top(self) -> tuple[int, LogLine] | None:
+        """The line at the top of the window, unless the end is followed."""
+        place = None if self.following else self.buffer.at_row(round(self.scroll_y))
+        return None if place is None else (place[0], self.buffer.line(place[0]))
+
+    def _row_like(self, number: int, line: LogLine) -> int | None:
+        """Where a line went that had this number before others were put in front of it."""
+        buffer = self.buffer
+        for candidate in range(number, min(number + REORDER, buffer.first + len(buffer))):
+            if buffer.line(candidate) == line:
+                return buffer.row_of(candidate)
+        return None
+
+    def _say_soon(self) -> None:
+        if not self._say_due:
+            self._say_due = True
+            self.set_timer(SAY_EVERY, self._say)
+
+    def _say(self) -> None:
+        self._say_due = False
         self.post_message(self.Edited(self))
 
     def clear(self) -> None:
         """Forget everything, as if opened anew."""
-        self.buffer = LogBuffer(self.buffer.capacity, filter=self.buffer.filter)
-        self.buffer.set_filter(self.buffer.filter, self.buffer.errors_only)
+        old = self.buffer
+        self.buffer = LogBuffer(old.capacity, old.most_bytes, old.by_time, old.read)
+        self.buffer.set_filter(old.filter, old.priority)
         self._incoming.clear()
-        self._strips.clear()
+        self.painter.forget()
+        self._found_at = None
         self._relayout()
 
     def summary(self) -> Safe:
@@ -132,14 +167,14 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         buffer = self.buffer
         hidden = len(buffer) - buffer.shown
         parts = [f"{len(buffer)} lines"]
-        reasons = ["errors only"] if buffer.errors_only else []
+        reasons = [level_words(buffer.priority)] if buffer.priority < NO_LEVEL else []
         reasons += [f"/{buffer.filter}"] if buffer.filter else []
         if reasons:
             parts.append(f"{' '.join(reasons)} hides {hidden}")
         if buffer.dropped + buffer.lost:
             parts.append(f"{buffer.dropped + buffer.lost} older dropped")
-        if self.found:
-            parts.append(f"find {self.found}")
+        if self.painter.found:
+            parts.append(f"find {self.painter.found}")
         parts.append("following" if self.following else f"{self.new_lines} new lines below (G)")
         return join((Safe(part) for part in parts), " · ")
 
@@ -147,28 +182,67 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
 
     def set_filter(self, text: str) -> None:
         """Show only the lines the filter text means."""
-        self.buffer.set_filter(text, self.buffer.errors_only)
+        self.buffer.set_filter(text, self.buffer.priority)
         self._relayout()
+
+    def set_priority(self, priority: int) -> None:
+        """Show only this level and what is more urgent; `NO_LEVEL` shows everything."""
+        self.buffer.set_filter(self.buffer.filter, priority)
+        self._relayout()
+
+    def go_to_time(self, at: float) -> bool:
+        """Put the first line that is not older at the top; False where no line has a time."""
+        number = self.buffer.at_time(at)
+        row = None if number is None else self.buffer.row_of(number)
+        if row is None:
+            return False
+        self.scroll_row(row)
+        return True
+
+    @property
+    def top_time(self) -> float | None:
+        """The time of the line at the top of the window, or of the next one that has one."""
+        place = self.buffer.at_row(round(self.scroll_y))
+        return None if place is None else self.buffer.time_of(self.buffer.shown_index(place[0]))
+
+    @property
+    def found(self) -> str:
+        """What is looked for; empty for nothing."""
+        return self.painter.found
 
     def set_find(self, text: str) -> None:
         """Look for a text; goes to its last occurrence, `n` and `N` go on."""
-        self.found = str(Safe(text.strip()))
-        self._strips.clear()
+        self.painter.found = str(Safe(text.strip()))
+        self.painter.forget()
         self.refresh()
-        if self.found:
-            self._find_from(self.buffer.dropped + len(self.buffer), -1)
+        if self.painter.found:
+            self._find_from(self.buffer.first + len(self.buffer), -1)
         self.post_message(self.Edited(self))
 
     def _find_from(self, start: int, step: int) -> None:
-        number = self.buffer.find(self.found, start, step)
+        self.go_to_line(self.buffer.find(self.painter.found, start, step))
+
+    def go_to_line(self, number: int | None) -> None:
+        """Put a found line into the middle of the window; a bell for None."""
         row = None if number is None else self.buffer.row_of(number)
         if row is None:
             self.app.bell()
             return
         self._found_at = number
-        self._scroll(row - self._height // 2)
+        self.scroll_row(row - self._height // 2)
 
-    _found_at: int | None = None
+    def in_window(self) -> list[Safe]:
+        """The texts of the lines on the screen."""
+        top, buffer = round(self.scroll_y), self.buffer
+        places = (buffer.at_row(row) for row in range(top, top + self._height))
+        return [buffer.line(number).text for number in dict.fromkeys(place[0] for place in places if place)]
+
+    def current(self) -> list[Safe]:
+        """The text of the line that was found last or else of the lowest one on the screen; none of an empty log."""
+        found, buffer = self._found_at, self.buffer
+        if found is not None and buffer.row_of(found) is not None:
+            return [buffer.line(found).text]
+        return self.in_window()[-1:]
 
     # Painting
 
@@ -177,20 +251,15 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         place = self.buffer.at_row(round(self.scroll_y) + y)
         if place is None:
             return Strip.blank(cells, self._style(""))
-        number, part = place
-        key = (number, part, cells, self._left)
-        strip = self._strips.get(key)
-        if strip is None:
-            strip = self._strips[key] = self._paint(self.buffer.line(number), part, cells)
-        return strip
+        return self.painter.strip(*place, self.buffer.line, cells)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
         self._styles.clear()
-        self._strips.clear()
+        self.painter.forget()
 
     def on_resize(self, event: events.Resize) -> None:
-        self._strips.clear()
+        self.painter.forget()
         self._relayout()
 
     def _style(self, name: str) -> Style:
@@ -200,61 +269,8 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self._styles[name] = base + self.get_component_rich_style(component, partial=True) if name else base
         return self._styles[name]
 
-    def _paint(self, line: LogLine, part: int, cells: int) -> Strip:
-        base = self._style("")
-        message = self._style(_LEVEL_ROLES[line.priority])
-        prefix = self._prefix(line)
-        start = sum(width(text) for text, _ in prefix)
-        if self.wrapping:
-            pieces = wrap(line.text, max(cells - start, 20))
-            text = pieces[part]
-            if part:
-                prefix = [(Safe(" " * start), base)]
-        else:
-            text = line.text
-        segments = [Segment(piece, style) for piece, style in prefix]
-        segments += self._marked(text, message)
-        strip = Strip(segments)
-        if self._left and not self.wrapping:
-            strip = strip.crop(self._left)
-        return strip.crop_extend(0, cells, base)
-
-    def _prefix(self, line: LogLine) -> list[tuple[Safe, Style]]:
-        level = self._style(_LEVEL_ROLES[line.priority])
-        parts = [(self._time(line.at), self._style("log--time")), (Safe(f" {LETTERS[line.priority]} "), level)]
-        if self.sources:
-            name = join((line.host, line.source), "/") if line.host and line.source else line.host or line.source
-            parts.append((fit(name, SOURCE_CELLS), self._style(f"log--source{self._source(name)}")))
-            parts.append((Safe(" "), self._style("")))
-        return parts
-
-    def _source(self, name: str) -> int:
-        return self._names.setdefault(name, len(self._names) % len(_SOURCES))
-
-    def _time(self, at: float | None) -> Safe:
-        if at is None:
-            return Safe("        ")
-        if self._at[0] != int(at):
-            self._at = (int(at), Safe(time.strftime("%H:%M:%S", time.localtime(at))))
-        return self._at[1]
-
-    def _marked(self, text: Safe, style: Style) -> list[Segment]:
-        """The text with every occurrence of what is looked for set off."""
-        if not self.found:
-            return [Segment(text, style)]
-        segments: list[Segment] = []
-        wanted, low, start = self.found.lower(), text.lower(), 0
-        while len(low) == len(text) and (hit := low.find(wanted, start)) >= 0:
-            segments.append(Segment(text[start:hit], style))
-            segments.append(Segment(text[hit : hit + len(wanted)], style + self._style("log--found")))
-            start = hit + len(wanted)
-        return [*segments, Segment(text[start:], style)]
-
     def _rows_of(self, line: LogLine) -> int:
-        cells = max(self.scrollable_content_region.width - 11 - (SOURCE_CELLS + 1 if self.sources else 0), 20)
-        if line.text.isascii():
-            return max(-(-len(line.text) // cells), 1)
-        return len(wrap(line.text, cells))
+        return self.painter.rows_of(line, self.scrollable_content_region.width)
 
     # Moving
 
@@ -268,7 +284,7 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
     def _relayout(self) -> None:
         """Rows anew after a filter, a wrap or another width; the line at the top stays at the top."""
         place = self.buffer.at_row(round(self.scroll_y))
-        self.buffer.set_layout(self._rows_of if self.wrapping else None)
+        self.buffer.set_layout(self._rows_of if self.painter.wrapping else None)
         self._resize_virtual()
         if self.following:
             self._to_end()
@@ -281,7 +297,8 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
         self.scroll_to(y=max(self.buffer.rows - self._height, 0), animate=False)
         self.new_lines = 0
 
-    def _scroll(self, row: int) -> None:
+    def scroll_row(self, row: int) -> None:
+        """Put a screen row at the top; at the very end the log is followed again."""
         bottom = max(self.buffer.rows - self._height, 0)
         self.following = row >= bottom
         self.scroll_to(y=min(max(row, 0), bottom), animate=False)
@@ -299,16 +316,16 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.post_message(self.Edited(self))
 
     def action_scroll(self, rows: int) -> None:
-        self._scroll(round(self.scroll_y) + rows)
+        self.scroll_row(round(self.scroll_y) + rows)
 
     def action_page(self, pages: float) -> None:
-        self._scroll(round(self.scroll_y) + round(pages * self._height))
+        self.scroll_row(round(self.scroll_y) + round(pages * self._height))
 
     def action_edge(self, end: int) -> None:
-        self._scroll(0 if end < 0 else self.buffer.rows)
+        self.scroll_row(0 if end < 0 else self.buffer.rows)
 
     def action_aside(self, steps: int) -> None:
-        self._left = max(self._left + steps * SIDE_STEP, 0)
+        self.painter.aside = max(self.painter.aside + steps * SIDE_STEP, 0)
         self.refresh()
 
     def action_follow(self) -> None:
@@ -319,16 +336,21 @@ class LogView(ScrollView, can_focus=True, inherit_bindings=False):
             self.action_edge(1)
 
     def action_wrap(self) -> None:
-        self.wrapping = not self.wrapping
-        self._left = 0
-        self._strips.clear()
+        self.painter.wrapping = not self.painter.wrapping
+        self.painter.aside = 0
+        self.painter.forget()
         self._relayout()
 
     def action_errors(self) -> None:
-        self.buffer.set_filter(self.buffer.filter, not self.buffer.errors_only)
-        self._relayout()
+        self.set_priority(NO_LEVEL if self.buffer.priority == ERROR else ERROR)
+
+    def action_on(self, seconds: int) -> None:
+        """So much later (or earlier) than the line at the top."""
+        at = self.top_time
+        if at is None or not self.go_to_time(at + seconds):
+            self.app.bell()
 
     def action_find_next(self, step: int) -> None:
-        if self.found:
-            start = self._found_at if self._found_at is not None else self.buffer.dropped
+        if self.painter.found:
+            start = self._found_at if self._found_at is not None else self.buffer.first
             self._find_from(start, step)

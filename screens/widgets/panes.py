@@ -59,6 +59,9 @@ class Pane(Vertical):
         """What was typed into a prompt takes effect."""
         raise NotImplementedError
 
+    def kept(self, purpose: str, text: str) -> None:
+        """What was typed into a prompt was confirmed."""
+
     def retitle(self) -> None:
         """Write the title again."""
         parts = [part for part in (self.heading, self.state(), self.note, self.summary()) if part]
@@ -85,6 +88,23 @@ class Pane(Vertical):
         await self.query(".prompt").remove()
         self.apply(event.prompt.purpose, kept)
         self.body.focus()
+        if event.kept:
+            self.kept(event.prompt.purpose, event.text)
+
+    def choose(self, title: str, choices: list[tuple[str, str]], then: Callable[[str], None]) -> None:
+        """A menu; `then` is called with what was chosen."""
+        from screens.widgets.menu import Entry, Menu
+
+        def chosen(choice: str | None) -> None:
+            if choice is not None:
+                then(choice)
+
+        entries = [Entry(choice, "", Safe(words)) for choice, words in choices]
+        self.app.push_screen(Menu(Safe(title), entries), chosen)
+
+    @property
+    def _console_app(self) -> Console:
+        return cast("Console", self.app)
 
 
 class ListPane(Pane, Generic[T]):
@@ -155,7 +175,7 @@ class ListPane(Pane, Generic[T]):
     def action_sort(self) -> None:
         columns = self.table.rows.spec.columns
         choices = [("", "natural order"), *((column.id, column.title.lower()) for column in columns)]
-        self._choose("sort by", choices, self._sort)
+        self.choose("sort by", choices, self._sort)
 
     def _sort(self, column: str) -> None:
         self.table.changed(self.table.rows.set_sort(column))
@@ -163,20 +183,10 @@ class ListPane(Pane, Generic[T]):
     def action_group(self) -> None:
         groupings = self.table.rows.spec.groupings
         choices = [("", "no groups"), *((grouping.id, grouping.title) for grouping in groupings)]
-        self._choose("group by", choices, self._group)
+        self.choose("group by", choices, self._group)
 
     def _group(self, grouping: str) -> None:
         self.table.changed(self.table.rows.set_group(grouping))
-
-    def _choose(self, title: str, choices: list[tuple[str, str]], then: Callable[[str], None]) -> None:
-        from screens.widgets.menu import Entry, Menu
-
-        def chosen(choice: str | None) -> None:
-            if choice is not None:
-                then(choice)
-
-        entries = [Entry(choice, "", Safe(words)) for choice, words in choices]
-        self.app.push_screen(Menu(Safe(title), entries), chosen)
 
     # Columns
 
@@ -217,10 +227,6 @@ class ListPane(Pane, Generic[T]):
         except BrokenChoices as error:
             self._console_app.say(f"the choice is good until the end only: {error}", "warn")
 
-    @property
-    def _console_app(self) -> Console:
-        return cast("Console", self.app)
-
     def _home(self) -> tuple[str | None, str]:
         """The home of the house if it is known and the list is one whose columns are kept."""
         home = getattr(self.app, "facts", {}).get("home")
@@ -242,11 +248,15 @@ class ListPane(Pane, Generic[T]):
 
 
 class LogPane(Pane):
-    """A log with filter and find."""
+    """A log with filter, find, levels and jumps in time."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", id="log.filter"),
         Binding("backslash", "find", "find", id="log.find"),
+        Binding("T", "time", "go to a time", id="log.time", show=False),
+        Binding("p", "priority", "levels", id="log.priority", show=False),
+        Binding("y", "copy(False)", "copy the line", id="log.copy", show=False),
+        Binding("Y", "copy(True)", "copy what is shown", id="log.copy_shown", show=False),
     ]
 
     def __init__(self, log: LogView, name: str, *, id: str | None = None) -> None:  # noqa: A002
@@ -259,8 +269,19 @@ class LogPane(Pane):
     def apply(self, purpose: str, text: str) -> None:
         if purpose == "/":
             self.log_view.set_filter(text)
-        else:
+        elif purpose == "find":
             self.log_view.set_find(text)
+
+    def kept(self, purpose: str, text: str) -> None:
+        if purpose != "time" or not text.strip():
+            return
+        from screens.widgets.stamps import moment
+
+        at = moment(text, self.log_view.top_time)
+        if at is None:
+            self._console_app.say(f"{Safe(text)} is no time: 14:30, 2026-11-21 14:30, -10m, +2h, -1d", "warn")
+        elif not self.log_view.go_to_time(at):
+            self._console_app.say("no line here has a time", "warn")
 
     @on(LogView.Edited)
     def _edited(self) -> None:
@@ -272,12 +293,36 @@ class LogPane(Pane):
     async def action_find(self) -> None:
         await self.ask("find", self.log_view.found, "text; n and N go on")
 
+    async def action_time(self) -> None:
+        await self.ask("time", "", "14:30  2026-11-21 14:30  -10m  +2h  -1d")
+
+    def action_copy(self, every: bool) -> None:
+        """The line that was found last, else the lowest one in the window; or every line in the window."""
+        from screens.shell import taking
+
+        lines = self.log_view.in_window() if every else self.log_view.current()[:1]
+        if lines:
+            taking.copy(self._console_app, "\n".join(lines), f"{len(lines)} lines" if every else "the line")
+
+    def action_priority(self) -> None:
+        """Which levels are shown."""
+        from screens.widgets.lines import LEVELS, NO_LEVEL
+
+        choices = [(str(NO_LEVEL), "everything")]
+        choices += [(str(number), f"{word} and worse") for number, word in enumerate(LEVELS)]
+        self.choose("show", choices, lambda number: self.log_view.set_priority(int(number)))
+
     def step_back(self) -> bool:
-        """Drop the filter, then what is looked for; False when there is neither."""
-        if self.log_view.buffer.filter:
-            self.log_view.set_filter("")
-        elif self.log_view.found:
-            self.log_view.set_find("")
+        """Drop the filter, then the level, then what is looked for; False when there is none of them."""
+        from screens.widgets.lines import NO_LEVEL
+
+        log = self.log_view
+        if log.buffer.filter:
+            log.set_filter("")
+        elif log.buffer.priority < NO_LEVEL:
+            log.set_priority(NO_LEVEL)
+        elif log.found:
+            log.set_find("")
         else:
             return False
         return True

@@ -16,11 +16,11 @@ from textual import events
 from textual.binding import Binding, BindingType
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.timer import Timer
 
 from screens.text import Safe
+from screens.widgets.lineview import LineView
 from screens.widgets.painter import CHANGED_FOR, Painter
 from screens.widgets.roles import CURSOR_CSS, ROLE_CLASSES, role_css
 from screens.widgets.rows import Change, Rows
@@ -33,10 +33,9 @@ SLICE: Final = 0.004
 PAUSE: Final = 0.002
 
 
-class VirtualTable(ScrollView, Generic[T], can_focus=True, inherit_bindings=False):
+class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False):
     """A table over a `Rows` view model. Tell it what changed with `changed()`; it posts `Moved`, `Opened`, `Edited`."""
 
-    ALLOW_SELECT = False
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "table--header",
         "table--cursor",

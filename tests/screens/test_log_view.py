@@ -13,6 +13,7 @@ from screens.text import Safe
 from screens.widgets.lines import LogLine
 from screens.widgets.log import LogView
 from screens.widgets.panes import LogPane
+from screens.widgets.stamps import moment
 
 
 def lines(start: int, count: int, text: str = "line") -> list[LogLine]:
@@ -114,3 +115,64 @@ async def test_lines_appear_by_themselves() -> None:
                 break
             await pilot.pause(0.02)
         assert [text for text in painted(view) if text] == ["line 0", "line 1", "line 2"]
+
+
+def at(second: int, source: str, text: str, priority: int = 6) -> LogLine:
+    return LogLine(1.7e9 + second, Safe("h"), Safe(source), priority, Safe(text))
+
+
+async def test_sources_are_merged_by_time_and_the_window_stays_on_its_line() -> None:
+    app = LogApp(1000)
+    app.pane = LogPane(LogView(sources=True), Safe("log"))
+    async with app.run_test(size=(80, 12)) as pilot:
+        view = app.pane.log_view
+        view.focus()
+        await add(view, pilot, [at(second, "a", f"a {second}") for second in range(0, 100, 2)])
+        view.scroll_row(20)
+        await pilot.pause()
+        before = painted(view)[0]
+        await add(view, pilot, [at(second, "b", f"b {second}") for second in range(1, 100, 2)])
+        assert painted(view)[0] == before == f"{'h/a':24} a 40"
+        assert painted(view)[1] == f"{'h/b':24} b 41"
+        colours = {str(list(view.render_line(y))[2].style) for y in range(2)}
+        assert len(colours) == 2
+
+
+async def test_levels_times_and_copying() -> None:
+    async with log() as (view, pilot, pane):
+        await add(view, pilot, [at(minute * 60, "x", f"line {minute}", minute % 8) for minute in range(60)])
+        await pilot.press("e")
+        await pilot.pause()
+        assert "errors only hides 28" in pane.summary()
+        view.set_priority(4)
+        await pilot.pause()
+        assert "warning and worse hides 21" in pane.summary()
+        assert pane.step_back()
+        assert "hides" not in pane.summary()
+        assert view.go_to_time(1.7e9 + 20 * 60)
+        await pilot.press("m", "M", "M")
+        assert painted(view)[0] == "line 19"
+        assert view.current() == ["line 28"]
+        view.set_find("line 7")
+        assert view.current() == ["line 7"]
+        assert not LogView().go_to_time(3.0)
+
+
+async def test_what_is_not_a_time_is_said() -> None:
+    async with log() as (view, pilot, pane):
+        pane.kept("time", " ")
+        await add(view, pilot, [at(0, "x", "line")])
+        assert moment("-10m", 1000.0) == 400.0
+        assert moment("+1h", 1000.0) == 4600.0
+        assert moment("1970-01-01T00:00:09+00:00", None, 5.0) == 9.0
+        assert moment("25:61", 5.0) is None
+        assert moment("tomorrow", 5.0) is None
+
+
+async def test_one_line_of_a_megabyte_costs_what_a_screen_does() -> None:
+    async with log() as (view, pilot, _):
+        view.feed([b"x" * 1_000_000] * 20)
+        view.flush()
+        await pilot.press("w")
+        await pilot.pause()
+        assert view.buffer.rows == 20 * -(-4096 // 48)
