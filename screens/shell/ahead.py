@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from textual import events
 from textual.message_pump import MessagePump
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.worker import Worker
 
 from screens import frame
@@ -36,6 +37,10 @@ OPENING: Final = frozenset({"choose", "act", "trust", "send", "command", "take"}
 """Groups of workers that open a dialog; keys typed after the one that started them are meant for it."""
 
 
+MOVES: Final = frozenset({"move", "page", "edge", "aside", "mark", "scroll"})
+"""Actions of our lists and logs that move nothing but themselves; held down, they come by the hundred."""
+
+
 class TypeAhead:
     """Holds keys and pastes back while the one before them is still at work."""
 
@@ -47,6 +52,7 @@ class TypeAhead:
         self._last: float | None = None
         self._known: set[Worker[Any]] = set()
         self._stack: list[Screen[Any]] = []
+        self._flowing = False
 
     @property
     def busy(self) -> bool:
@@ -72,16 +78,20 @@ class TypeAhead:
         self._last = now
         self._known = set(self._console.workers)
         self._stack = list(self._console.screen_stack)
+        self._flowing = flows(self._console.focused, event)
         return typed_too_early(self._console, event)
 
     def _must_wait(self, now: float) -> bool:
-        return self._task is not None or (self._last is not None and now - self._last < PATIENCE)
+        if self._task is not None:
+            return True
+        return not self._flowing and self._last is not None and now - self._last < PATIENCE
 
     async def _pass_on(self) -> None:
         """Let one event after the other through, until none is left."""
         try:
             while self._held and self._console.is_running:
-                await self._settled()
+                if not self._flowing:
+                    await self._settled()
                 self._passing = self._held.popleft()
                 self._console.post_message(self._passing)
                 await _reached(self._console)
@@ -145,6 +155,16 @@ def _waiting(pump: MessagePump) -> bool:
 
 def _opens(worker: Worker[Any]) -> bool:
     return worker.group in OPENING and not worker.is_finished
+
+
+def flows(focus: Widget | None, event: events.Event) -> bool:
+    """Whether this key leaves the focus where it is (a letter in a field, a move in a list); the next need not wait."""
+    if focus is None or not isinstance(event, events.Key):
+        return False
+    if focus.check_consume_key(event.key, event.character):
+        return True
+    bound = focus._bindings.key_to_bindings.get(event.key, ())  # noqa: SLF001 - asked at every key, so no copy is made
+    return bool(bound) and all(binding.action.partition("(")[0] in MOVES for binding in bound)
 
 
 def typed_too_early(console: Console, event: events.Event) -> bool:

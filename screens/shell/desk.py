@@ -127,7 +127,7 @@ class Desk(Console):
             self.say(self.history.problem, "warn")
             self.history.problem = ""
         if command is not None:
-            await self.obey(command)
+            self.obey(command)
 
     @property
     def history(self) -> History:
@@ -139,8 +139,9 @@ class Desk(Console):
             self._history = History(None if shared else locations.home() / NAME)
         return self._history
 
+    @work(group="act", exit_on_error=False)
     async def obey(self, command: Command) -> None:
-        """Do what was typed."""
+        """Do what was typed; in a worker of its own, so that the next line does not end what this one began."""
         from screens.shell.commands import Call, Go
 
         if isinstance(command, Call):

@@ -131,3 +131,16 @@ async def test_a_paste_waits_for_its_turn() -> None:
         burst(pilot, "/", "cron")
         burst(pilot, "\r")
         await until(pilot, lambda: screen.rows.filter == "cron" and screen.table.has_focus)
+
+
+async def test_a_key_held_down_is_not_slowed() -> None:
+    async with console(FakeClient()) as (app, pilot, screen):
+        screen.table.move_to(screen.rows.shown[0])
+        await pilot.pause()
+        await pilot.press("k")
+        burst(pilot, "jjjkj")
+        await until(pilot, lambda: screen.table.cursor == screen.rows.shown[3])
+        assert not app._ahead._held
+        burst(pilot, "jj?j")
+        await until(pilot, lambda: isinstance(app.screen, HelpPane) and not app._ahead.busy)
+        assert screen.table.cursor == screen.rows.shown[5]
