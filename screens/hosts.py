@@ -14,7 +14,8 @@ from textual.events import ScreenResume
 from opsconsole.client import Client, Json
 from screens.frame import ConsoleScreen, reported
 from screens.hosts_forms import HostForms, rows_of
-from screens.performing import Order, Performing
+from screens.performing import Done, Order, Performing
+from screens.render.host import Seen
 from screens.render.hosts import SPEC, HostRow, key_is_open, parse_row
 from screens.text import Safe
 from screens.widgets.header import fleet_heading
@@ -27,6 +28,7 @@ from screens.widgets.table import VirtualTable
 
 TICK: Final = 1.0
 PAGE: Final = 200
+SIGHTS_EVERY: Final = 8.0
 _RECORDS: Final = frozenset({"host", "environment", "host_tag"})
 _CHANGING: Final = (
     *("new", "edit", "import", "trust", "protect", "begin_maintenance", "end_maintenance", "delete"),
@@ -57,8 +59,10 @@ class HostsScreen(ConsoleScreen):
         self.rows: Rows[HostRow] = Rows(SPEC)
         self._records: dict[str, Json] = {}
         self._sights: dict[str, Json] = {}
-        self._sights_at = 0.0
+        self._seen: dict[str, Seen] = {}
+        self._sights_at = self._asked_at = 0.0
         self._following: Client | None = None
+        self._go_to = ""
         self._records_due = self._sights_due = True
 
     def compose(self) -> ComposeResult:
@@ -108,6 +112,8 @@ class HostsScreen(ConsoleScreen):
         if self._following is not client:
             self.connected(client)
         self.table.tick()
+        # A look that found nothing new is not announced, and yet what is shown is younger now.
+        self._sights_due = self._sights_due or time.monotonic() - self._asked_at > SIGHTS_EVERY
         if self._records_due or self._sights_due:
             self.load(client)
 
@@ -125,6 +131,7 @@ class HostsScreen(ConsoleScreen):
         """Read what is due. A failure is said once and tried again when something changes or is asked for."""
         records, self._records_due = self._records_due, False
         sights, self._sights_due = self._sights_due, False
+        self._asked_at = time.monotonic()
         with reported(self.console, "listing the hosts"):
             if records:
                 self._records = {str(row.get("id")): row for row in await _all_pages(client, "hosts.list")}
@@ -137,12 +144,16 @@ class HostsScreen(ConsoleScreen):
     def paint(self) -> None:
         """Bring what is known into the table; the cursor stays on its host."""
         made = {
-            key: parse_row(record, self._sights.get(str(record.get("name"))), self._sights_at)
+            key: parse_row(
+                record, self._sights.get(str(record.get("name"))), self._sights_at, self._seen.setdefault(key, Seen())
+            )
             for key, record in self._records.items()
         }
         gone = [key for key in self.rows.records if key not in made]
         self.table.empty = Safe("no hosts: n adds one, I imports them")
         self.table.changed(self.rows.update(made, gone))
+        if self._go_to in made and self.table.move_to(self._go_to):
+            self._go_to = ""
         self.pane.retitle()
         self._heading()
 
@@ -201,6 +212,8 @@ class HostsScreen(ConsoleScreen):
 
     def _done(self, answer: Any) -> None:
         if answer is not None:
+            made = answer.answer if isinstance(answer, Done) else None
+            self._go_to = str(made.get("id")) if isinstance(made, dict) else ""
             self.action_refresh()
 
     def _with_row(self, make: Callable[[HostForms, Json], Any]) -> None:

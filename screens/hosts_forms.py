@@ -35,8 +35,8 @@ HELPS: Final = {
     "exclude": "without hosts matching these globs",
 }
 _ORDER: Final = (
+    *("path", "content", "include", "exclude", "reason", "until"),
     *("name", "host_type", "address", "ssh_port", "ssh_user", "become", "environment", "tags", "description"),
-    *("reason", "until", "path", "content"),
 )
 _KINDS: Final = {"path": "text", "content": "long"}
 _PLACES: Final = {"hosts.import_ssh_config": "~/.ssh/config", "hosts.import_inventory": ""}

@@ -54,7 +54,7 @@ class ServicesScreen(ConsoleScreen):
         Binding("m", "narrow('main')", "main only", id="services.main", show=False),
         Binding("f", "narrow('folded')", "fold instances", id="services.fold", show=False),
         Binding("i", "detail('unit file')", "unit file", id="services.unit_file", show=False),
-        Binding("b", "detail('dependencies')", "what would be hit", id="services.dependencies", show=False),
+        Binding("w", "detail('dependencies')", "what would be hit", id="services.dependencies", show=False),
         Binding("J", "host_journal", "journal of the host", id="services.host_journal", show=False),
         Binding("K", "trust", "trust the host's key", id="services.trust", show=False),
         *(

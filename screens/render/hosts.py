@@ -28,8 +28,13 @@ class HostRow:
     record: Mapping[str, Any]
 
 
-def parse_row(record: Mapping[str, Any], sight: Mapping[str, Any] | None, now: float) -> HostRow:
-    """A row from the record and from the host's entry in `services.list`; without one nothing was seen yet."""
+def parse_row(
+    record: Mapping[str, Any], sight: Mapping[str, Any] | None, now: float, seen: Seen | None = None
+) -> HostRow:
+    """A row from the record and from the host's entry in `services.list`; without one nothing was seen yet.
+
+    `seen` is kept from reading to reading and brought up to date here, since a younger age alone makes no row new.
+    """
     sight = sight or {}
     age, error = sight.get("age"), sight.get("error")
     error = error if isinstance(error, Mapping) else {}
@@ -42,7 +47,7 @@ def parse_row(record: Mapping[str, Any], sight: Mapping[str, Any] | None, now: f
     }
     port = record.get("ssh_port")
     return HostRow(
-        host=parse_host(data, Seen()),
+        host=parse_host(data, Seen() if seen is None else seen),
         address=Safe(f"{record.get('address') or ''}{f':{port}' if port else ''}"),
         user=Safe(record.get("ssh_user")),
         kind=Safe(record.get("host_type")),
@@ -105,7 +110,7 @@ def _words(row: HostRow) -> str:
 
 SPEC: Final[Spec[HostRow]] = Spec(
     columns=(
-        Column("state", "STATE", _state, lambda row: state_word(row.host.state)[0], minimum=9, maximum=15),
+        Column("state", "STATE", _state, lambda row: state_word(row.host.state)[0], minimum=11, maximum=15),
         Column("name", "HOST", lambda row, view: Cell(row.host.name), lambda row: row.host.name.lower(), 6, 32),
         Column("environment", "ENV", _environment, lambda row: row.host.environment, 4, 16),
         Column("address", "ADDRESS", lambda row, view: Cell(row.address), lambda row: row.address, 7, 28, above=70),

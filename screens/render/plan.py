@@ -13,6 +13,7 @@ from screens.text import Safe, content, join
 from screens.widgets.roles import CONTENT_STYLES
 
 MAX_TARGETS: Final = 2000
+OBSERVED: Final = ("service", "service_instance")
 FEW_TARGETS: Final = 6
 MAX_DEPENDENTS: Final = 200
 
@@ -74,24 +75,51 @@ def judge(step: Ladder, typed: str, reason: str) -> Answer | Safe:
     return Answer(confirm, reason or None, step.digest or None)
 
 
-def before_after(before: Mapping[str, Any], after: Mapping[str, Any]) -> Safe:
-    """What changes on a target: `active: inactive → active`; what stays is not said."""
+def before_after(before: Mapping[str, Any], after: Mapping[str, Any], none: str = "?") -> Safe:
+    """What changes on a target: `active: inactive → active`; what stays is not said. `none` is what null means there:
+    not known of a unit, not set in a record of ours."""
     changes = []
     for name in [*before, *(key for key in after if key not in before)]:
         old, new = before.get(name), after.get(name)
-        if name in after and old != new:
-            changes.append(
-                join([Safe(f"{name}: {'?' if old is None else old}"), Safe("?" if new is None else new)], " → ")
-            )
+        if name not in after or old == new or _is_table(new):
+            continue
+        was = f"{word(old, none)} → " if name in before else ""
+        changes.append(join([Safe(f"{name}:"), Safe(f"{was}{word(new, none)}")], " "))
     return join(changes, ", ")
+
+
+def word(value: Any, none: str) -> Safe:
+    """A value as one reads it."""
+    if value is None or value == "":
+        return Safe(none)
+    if isinstance(value, bool):
+        return Safe("yes" if value else "no")
+    if isinstance(value, (list, tuple)):
+        return join([word(one, none) for one in value], ", ") or Safe("none")
+    return Safe(value)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, Mapping) for one in value)
+
+
+def _tables(after: Mapping[str, Any], none: str) -> list[Content]:
+    """Lists of objects, one line each: the preview of an import."""
+    lines = []
+    for name, rows in after.items():
+        if _is_table(rows):
+            lines.append(_line(f"    {name}: {len(rows)}", "accent"))
+            for row in rows[:MAX_TARGETS]:
+                fields = [f"{key} {word(value, none)}" for key, value in row.items() if key != "name"]
+                lines.append(content(f"      {Safe(row.get('name'))}  ", (join(fields, ", "), "dim")))
+    return lines
 
 
 def evidence(age: object, kind: str = "service") -> tuple[Safe, str]:
     """How old the evidence about a target is, and its role. What stands on a host must have been looked at; of other
     kinds our own record is the evidence."""
     if not isinstance(age, (int, float)):
-        observed = kind in ("service", "service_instance")
-        return (Safe("state unknown"), "unknown") if observed else (Safe("our own record"), "muted")
+        return (Safe("state unknown"), "unknown") if kind in OBSERVED else (Safe("our own record"), "muted")
     return Safe(f"seen {span(age)} ago"), "warn" if age > STALE_AFTER else "muted"
 
 
@@ -140,9 +168,10 @@ def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
 
 
 def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:
-    where = join([Safe(part) for part in (target.get("host"), target.get("name")) if part], "/")
+    where = join([Safe(part) for part in dict.fromkeys((target.get("host"), target.get("name"))) if part], "/")
+    none = "?" if str(target.get("kind") or "service") in OBSERVED else "not set"
     age, role = evidence(target.get("evidence_age"), str(target.get("kind") or "service"))
-    change = before_after(target.get("before") or {}, target.get("after") or {})
+    change = before_after(target.get("before") or {}, target.get("after") or {}, none)
     environment = Safe(target.get("environment"))
     lines = [
         content(
@@ -153,6 +182,7 @@ def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:
             (f"  {age}", CONTENT_STYLES[role]),
         )
     ]
+    lines += _tables(target.get("after") or {}, none)
     lines += [_line(f"    {glyph('warn', plain)} {Safe(text)}", "warn") for text in target.get("warnings") or []]
     return lines
 

@@ -307,3 +307,18 @@ def test_heading_names_the_environment_where_a_mistake_costs_most() -> None:
     assert text == " services  PROD +1   READ-ONLY   FROZEN  hosts 3/5 up · fresh 3s · ann@jump"
     bare = heading_text(fleet_heading("services", Safe(""), [], NOW, read_only=Safe(""), frozen=False)).plain
     assert bare == " services "
+
+
+def test_a_plan_reads_like_words_and_lists_an_import_line_by_line() -> None:
+    plan = plan_of("hosts.import_ssh_config", [{"host": "web1", "name": "web1"}])
+    after = {"create": [{"name": "imp1", "address": "10.0.0.1"}, {"name": HOSTILE}], "unchanged": [], "become": True}
+    plan["targets"][0] |= {
+        "kind": "import",
+        "before": {"port": None},
+        "after": {**after, "port": 22, "tags": ["a", "b"]},
+    }
+    text = plan_text(plan).plain
+    assert "web1/web1" not in text
+    for part in ("port: not set → 22", "become: yes", "tags: a, b", "create: 2", "imp1  address 10.0.0.1"):
+        assert part in text
+    assert "\x1b" not in text
