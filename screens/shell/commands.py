@@ -68,6 +68,15 @@ class Call:
     def streams(self) -> bool:
         return self.row[8]
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether a form has to ask for something: what is required and was not typed, or a secret."""
+        return any(secret or (required and name not in self.data) for name, _, required, secret, *_ in self._options)
+
+    @property
+    def _options(self) -> tuple[index.Option, ...]:
+        return index.OPTIONS[self.operation]
+
 
 Command = Own | Go | Call
 

@@ -185,8 +185,14 @@ class Desk(Console):
     async def _change(self, client: Client, call: Call) -> None:
         from screens.performing import Order, Performing
 
+        performing = Performing(self, client)
+        if call.incomplete:
+            from screens.shell.asking import form_for
+
+            await self.push_screen_wait(form_for(call, performing))
+            return
         try:
-            await Performing(self, client).finish(Order(call.operation, call.data, Safe(call.operation)))
+            await performing.finish(Order(call.operation, call.data, Safe(call.operation)))
         except OperationFailed as error:
             self.say_failure(call.operation, error)
 

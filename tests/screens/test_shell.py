@@ -18,6 +18,7 @@ from screens.shell.answer import AnswerScreen
 from screens.shell.command_line import CommandLine
 from screens.shell.jump import JumpPane
 from screens.shell.palette import PalettePane
+from screens.widgets.form import Form
 from screens.widgets.menu import Menu
 from screens.widgets.plan import PlanPane
 from tests.screens.fake import HOSTILE, FakeClient
@@ -307,3 +308,16 @@ async def test_every_theme_draws_every_screen_state(theme: str) -> None:
             await pilot.pause()
         await until(pilot, lambda: not app._ahead.busy and app.screen is screen)
         assert "nginx" in screen_text(app)
+
+
+async def test_a_line_that_is_not_enough_opens_the_form_with_what_was_typed() -> None:
+    client = FakeClient()
+    client.plan_more = {"rung": 0}
+    async with console(client) as (app, pilot, _):
+        await typed(app, pilot, "access roles create")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        await pilot.press("escape")
+        await until(pilot, lambda: not isinstance(app.screen, Form))
+        await typed(app, pilot, "access credentials create --name deploy")
+        await until(pilot, lambda: isinstance(app.screen, Form) and "deploy" in screen_text(app))
+        assert client.calls == []
