@@ -100,8 +100,9 @@ class ResultPane(ConsoleModal[list[str]]):
         self.query_one("#why", Static).update(content(outcome.why if outcome else ""))
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self.text)
-        self.console.say(f"copied {len(self.rows.shown)} lines")
+        from screens.shell import taking
+
+        taking.copy(self.console, self.text, f"{len(self.rows.shown)} lines")
 
     def action_retry(self) -> None:
         if self.failed:
