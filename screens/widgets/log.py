@@ -87,6 +87,7 @@ class LogView(LineView, can_focus=True, inherit_bindings=False):
         self._flush_due = False
         self._flushed = 0.0
         self._say_due = False
+        self._said = 0.0
         self._found_at: int | None = None
         self._styles: dict[str, Style] = {}
         self.painter = LinePainter(self._style, sources=sources)
@@ -144,12 +145,18 @@ class LogView(LineView, can_focus=True, inherit_bindings=False):
         return None
 
     def _say_soon(self) -> None:
-        if not self._say_due:
+        """The title at once, then not again for a while."""
+        if self._say_due:
+            return
+        wait = self._said + SAY_EVERY - time.monotonic()
+        if wait <= 0:
+            self._say()
+        else:
             self._say_due = True
-            self.set_timer(SAY_EVERY, self._say)
+            self.set_timer(wait, self._say)
 
     def _say(self) -> None:
-        self._say_due = False
+        self._say_due, self._said = False, time.monotonic()
         self.post_message(self.Edited(self))
 
     def clear(self) -> None:

@@ -313,14 +313,10 @@ class LogPane(Pane):
         self.choose("show", choices, lambda number: self.log_view.set_priority(int(number)))
 
     def step_back(self) -> bool:
-        """Drop the filter, then the level, then what is looked for; False when there is none of them."""
-        from screens.widgets.lines import NO_LEVEL
-
+        """Drop the filter, then what is looked for; False when there is neither."""
         log = self.log_view
         if log.buffer.filter:
             log.set_filter("")
-        elif log.buffer.priority < NO_LEVEL:
-            log.set_priority(NO_LEVEL)
         elif log.found:
             log.set_find("")
         else:

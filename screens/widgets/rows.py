@@ -310,7 +310,8 @@ class Rows(Generic[T]):
     # The work
 
     def _start(self, *stages: str) -> Change:
-        self._doing |= {*stages}
+        self._doing |= {*stages} | self._late
+        self._late.clear()
         self._job = self._steps(frozenset(self._doing))
         self._lately.clear()
         slow = self._doing & {ORDER, TEST} or (SORT in self._doing and self.sort_column) or self.group

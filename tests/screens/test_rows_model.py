@@ -148,7 +148,7 @@ def expected(rows: Rows[Unit], plain: Plain) -> list[str]:
     return keys
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(ACTIONS, max_size=14), st.booleans())
 def test_whatever_happens_the_list_is_the_plain_one(actions: list[tuple[str, object]], sliced: bool) -> None:
     kept = module.AT_ONCE, module.FEW
@@ -236,6 +236,17 @@ def test_updates_during_a_long_filter_are_not_lost() -> None:
     assert "k000010" not in rows.shown
     assert "k004990" not in rows.shown
     assert rows.tally == Counter({("error", "bad"): 500})
+
+
+def test_a_new_filter_during_a_long_one_knows_what_came_meanwhile() -> None:
+    rows: Rows[Unit] = Rows(SPEC)
+    rows.replace(units(5000))
+    rows.run()
+    rows.set_filter("state:bad")
+    rows.update({"new": Unit("a", "a", "up")})
+    rows.set_filter("state:up")
+    rows.run()
+    assert rows.shown[0] == "new"
 
 
 def test_the_filter_says_what_it_hides() -> None:

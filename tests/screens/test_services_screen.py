@@ -374,7 +374,7 @@ async def test_journal_of_marks_follows_and_says_gaps() -> None:
     async with console(client) as (app, pilot, screen):
         await mark_two(pilot, screen)
         await pilot.press("l")
-        await until(pilot, lambda: "hi�" in screen_text(app))
+        await until(pilot, lambda: "5 lines" in screen_text(app))
         check_snapshot(app, "journal")
         assert client.streams[-1][1]["items"] == [{"host": "web1", "name": "cron"}, {"host": "web2", "name": "cron"}]
         assert client.streams[-1][1]["lines"] == 200
