@@ -113,6 +113,7 @@ class Backend:
                 "administrator": ctx.caller.administrator,
                 "read_only": ctx.caller.read_only,
                 "home": str(house.home),
+                "captive": house.settings.captive,
                 "notes": list(house.settings.notes),
             }
 

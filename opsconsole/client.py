@@ -79,4 +79,4 @@ class Client(Protocol):
 
     async def facts(self) -> Json:
         """`user`, `hostname`, `mode` (personal, team), `administrator`, `read_only` (reason or null), `home`,
-        `notes`."""
+        `captive` (the home belongs to a service account that many people share), `notes`."""
