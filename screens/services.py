@@ -64,7 +64,6 @@ class ServicesScreen(ConsoleScreen):
             for a in ACTIONS
         ),
         Binding("ctrl+r", "refresh", "refresh", id="services.refresh", show=False),
-        Binding("z", "freeze", "freeze", id="services.freeze", show=False),
     ]
 
     def __init__(self) -> None:
@@ -72,7 +71,6 @@ class ServicesScreen(ConsoleScreen):
         self.fleet = Fleet()
         self.rows: Rows[Item] = Rows(SPEC)
         self.narrowing = Narrowing()
-        self.frozen = False
         self._pending: dict[str, dict[str, Any]] = {}
         self._unconfirmed: set[str] = set()
         self._paint_due = False
@@ -228,8 +226,12 @@ class ServicesScreen(ConsoleScreen):
     def _narrow(self) -> None:
         self.table.changed(self.rows.set_only(self.narrowing.word, self.narrowing.predicate))
 
-    def action_freeze(self) -> None:
-        self.frozen = not self.frozen
+    @property
+    def frozen(self) -> bool:
+        return self.pane.frozen
+
+    @on(ListPane.Frozen)
+    def _frozen(self) -> None:
         self._heading()
         if not self.frozen:
             self.paint()

@@ -9,7 +9,7 @@ from typing import Any, Final
 from screens.render.host import Host, age_cell, glyph, span, state_cell, state_word
 from screens.text import Safe
 from screens.widgets.query import Subject
-from screens.widgets.rows import Cell, Column, Spec, View
+from screens.widgets.rows import Cell, Column, Grouping, Spec, View
 
 _STATUS: Final = {
     "started": ("started", "ok"),
@@ -296,4 +296,11 @@ SPEC: Final[Spec[Item]] = Spec(
     ),
     order=_order,
     noun="rows",
+    state=status_word,
+    groupings=(
+        Grouping("host", "host", lambda item: item.host.name),
+        Grouping("environment", "environment", lambda item: item.host.environment),
+        Grouping("status", "status", lambda item: status_word(item)[0]),
+    ),
+    notable=lambda old, new: old.last_known == new.last_known and (old.service is None) == (new.service is None),
 )
