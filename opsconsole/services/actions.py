@@ -6,6 +6,7 @@ notices what carries our own connection. What counts as done is in `verify.py`; 
 
 from __future__ import annotations
 
+import time
 from typing import Any, ClassVar
 
 from drivers.errors import Refused, TimedOut, Unreachable
@@ -32,6 +33,7 @@ from opsconsole.services.resolve import resolve
 
 MANAGE = "module.service.manage_service"
 LOGIN = "host.login_host"
+_LOOP_SECONDS = 60.0
 FIVE = ("start", "restart", "stop", "enable", "disable")
 _WANTED = {
     "start": {"status": "started"},
@@ -158,7 +160,7 @@ class ServiceChange(Change[ServiceTargets]):
             host=host.name,
             resource=f"host:{host.id}/unit:{unit.id}",
             subject=host.subject("service", f"{host.name}/{name}"),
-            before=_state(unit),
+            before=before(unit, time.time()),
             after=_WANTED[self.verb],
             warnings=tuple(warnings),
             evidence_age=sight.age,
@@ -214,6 +216,16 @@ class ServiceChange(Change[ServiceTargets]):
         items = [{"host": target["host"], "name": f"{target['name']}.service"} for target in targets]
         kept = {key: value for key, value in given.items() if key in {"action", "limit"}}
         return {**kept, "items": items}
+
+
+def before(unit: UnitState, now: float) -> dict[str, Any]:
+    """The state a plan starts from. A unit in a crash loop is another one every few seconds, and a plan bound to one of
+    those moments could never be confirmed: of it the plan says only that it loops."""
+    state = _state(unit)
+    settled = unit.active_state == "active" and now - (unit.state_change or 0.0) > _LOOP_SECONDS
+    if not unit.n_restarts or unit.active_state in {"failed", "inactive"} or settled:
+        return state
+    return {"status": "restarting by itself", **{key: state[key] for key in ("enabled", "unit_file_state")}}
 
 
 def _state(unit: UnitState) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ from screens.widgets.roles import CONTENT_STYLES
 
 MAX_TARGETS: Final = 2000
 OBSERVED: Final = ("service", "service_instance")
+_DIGEST: Final = re.compile("[0-9a-f]{32,}")
 FEW_TARGETS: Final = 6
 MAX_DEPENDENTS: Final = 200
 
@@ -84,7 +86,7 @@ def before_after(before: Mapping[str, Any], after: Mapping[str, Any], none: str 
         if name not in after or old == new or _is_table(new):
             continue
         was = f"{word(old, none)} → " if name in before else ""
-        changes.append(join([Safe(f"{name}:"), Safe(f"{was}{word(new, none)}")], " "))
+        changes.append(join([Safe(f"{str(name).replace('_', ' ')}:"), Safe(f"{was}{word(new, none)}")], " "))
     return join(changes, ", ")
 
 
@@ -96,7 +98,8 @@ def word(value: Any, none: str) -> Safe:
         return Safe("yes" if value else "no")
     if isinstance(value, (list, tuple)):
         return join([word(one, none) for one in value], ", ") or Safe("none")
-    return Safe(value)
+    text = str(value)
+    return Safe(text[:8] + "…" if _DIGEST.fullmatch(text) else text)
 
 
 def _is_table(value: Any) -> bool:

@@ -99,6 +99,9 @@ class PlanPane(ConsoleModal[Answer]):
             self.dismiss(verdict)
         else:
             self.query_one("#wrong", Line).say(verdict, "warn")
+            wrong = "#reason" if self._typed("#expect").strip() == self.step.expect else "#expect"
+            for field in self.query(wrong).results(CleanInput):
+                field.focus()
 
     def _typed(self, selector: str) -> str:
         fields = self.query(selector).results(CleanInput)
