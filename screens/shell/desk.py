@@ -135,6 +135,8 @@ class Desk(Console):
         if self._history is None:
             from screens.shell.history import NAME, History
 
+            if not self.facts:
+                return History(None)
             shared = self.facts.get("captive") or self.facts.get("mode") == "team"
             self._history = History(None if shared else locations.home() / NAME)
         return self._history

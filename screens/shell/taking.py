@@ -40,6 +40,9 @@ def copy(console: Console, text: str, what: str) -> None:
 
 def save(console: Console, name: str, ending: str, text: str) -> Path | None:
     """Write a dump; None when that is not allowed or failed, which was said then."""
+    if not console.facts:
+        console.say("nothing saved: it is not known yet whose files these are; try again in a moment", "warn")
+        return None
     if console.facts.get("captive"):
         console.say(f"nothing saved: {CAPTIVE}", "warn")
         return None
