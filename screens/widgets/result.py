@@ -92,11 +92,18 @@ class ResultPane(ConsoleModal[list[str]]):
             yield Line(content((f"{retry}y copies · esc closes", "dim")))
 
     def on_mount(self) -> None:
-        self.query_one(VirtualTable).focus()
+        table = self.query_one(VirtualTable)
+        table.focus()
+        if self.rows.shown:
+            table.move_to(self.rows.shown[0])
+            self._say_why(self.rows.shown[0])
 
     @on(VirtualTable.Moved)
     def _moved(self, event: VirtualTable.Moved) -> None:
-        outcome = self.rows.records.get(event.key or "")
+        self._say_why(event.key)
+
+    def _say_why(self, key: str | None) -> None:
+        outcome = self.rows.records.get(key or "")
         self.query_one("#why", Static).update(content(outcome.why if outcome else ""))
 
     def action_copy(self) -> None:
