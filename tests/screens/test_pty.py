@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from opsconsole.engine import locations
+from tests.screens.fake import HOSTILE
 
 ROOT = Path(__file__).parents[2]
 DECIDED_HERE = ("COLORTERM", "NO_COLOR", "TMUX", "COLUMNS", "LINES")
@@ -135,6 +136,28 @@ def test_no_foreign_sequence_reaches_the_terminal(terminals: list[Terminal]) -> 
     terminal.wait_for("messages")
     terminal.press("\x1b")
     terminal.wait_for("SERVICE")
+    for keys, word in (
+        ("b", "group by"),
+        ("\x1b[B\r", "by host"),
+        ("gv\x1b[1;2B", "marked"),
+        ("U", "SERVICE"),
+        ("h", "folded"),
+        ("b", "group by"),
+        ("\r", "SERVICE"),
+        ("c", "columns"),
+        ("J \r", "SERVICE"),
+        ("z", "FROZEN"),
+        ("z", "fresh"),
+        ("l", "yyyy"),
+        ("p", "everything"),
+        ("\x1b", "yyyy"),
+        ("T", "2026-11-21"),
+        ("\x9b31m\x1b[200~\x1b]52;c;owned\x07\x1b[201~\r", "is no time"),
+        ("\\yyy\r", "find yyy"),
+        ("qq", "SERVICE"),
+    ):
+        terminal.press(keys)
+        terminal.wait_for(word)
     terminal.press("/")
     terminal.wait_for("column:value")
     terminal.press("\x1b[200~pasted \x9b31m\u202e\u200b\x07\x1b[201~")
@@ -180,6 +203,26 @@ def test_a_bug_ends_it_with_a_sentence_and_no_secret(terminals: list[Terminal]) 
     assert b"hunter2" not in terminal.output
     assert b"Traceback" not in terminal.output
     assert b"\x1b[?1049l" in terminal.output
+
+
+def test_a_hostile_file_stays_text(terminals: list[Terminal], tmp_path: Path) -> None:
+    path = tmp_path / f"evil{HOSTILE.replace('/', '').replace(chr(0), '')}"[:200]
+    lines = [
+        HOSTILE.encode(),
+        b"\xff\x9b31m\x9d0;owned\x9c",
+        b"y" * 1_000_000 + HOSTILE.encode(),
+        "漢字\u202e".encode(),
+    ]
+    path.write_bytes(b"\n".join(lines) + b"\nthe end of it\n")
+    terminal = Terminal("--file", str(path), size=(80, 24))
+    terminals.append(terminal)
+    terminal.wait_for("the end of it")
+    for keys, word in (("w", "yyyy"), ("g", "evil"), ("lh", "evil"), ("\\yyyy\r", "yyyy")):
+        terminal.press(keys)
+        terminal.wait_for(word)
+    terminal.press("\x11")
+    assert terminal.ended() == 0
+    assert_clean(terminal.output)
 
 
 def test_no_color_writes_no_colour(terminals: list[Terminal]) -> None:
