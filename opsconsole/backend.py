@@ -11,6 +11,7 @@ import gc
 import itertools
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _BUFFERED = 64
+_NOT_AGAIN_SECONDS = 300.0
 _SWITCH_SECONDS = 0.001
 
 
@@ -254,7 +256,11 @@ async def _pump(
 
 
 class _Prompts:
-    """The drivers' prompter: one question at a time, in order of asking."""
+    """The drivers' prompter: one question at a time, in order of asking.
+
+    A dead end is tried again and again by the watch, so what the operator gave up is not asked again: a key never (he
+    trusts it with hosts.trust when he wants to), a password not for a while.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -262,14 +268,25 @@ class _Prompts:
         self._answers: dict[int, asyncio.Future[str | None]] = {}
         self._turn: asyncio.Lock | None = None
         self._open: Counter[str] = Counter()
+        self._given_up: dict[tuple[str, str], float] = {}
 
     async def host_key(self, host: str, key_type: str, fingerprint: str) -> bool:
         prompt = f"The key of {host} is not known. Is this really its fingerprint?"
+        if (host, fingerprint) in self._given_up:
+            return False
         answer = await self._ask("host_key", host, prompt, {"key_type": key_type, "fingerprint": fingerprint})
+        if answer != "yes":
+            self._given_up[host, fingerprint] = time.monotonic()
         return answer == "yes"
 
     async def password(self, host: str, user: str, prompt: str, *, echo: bool) -> str | None:
-        return await self._ask("text" if echo else "secret", host, prompt, {"user": user})
+        since = self._given_up.get((host, prompt))
+        if since is not None and time.monotonic() - since < _NOT_AGAIN_SECONDS:
+            return None
+        answer = await self._ask("text" if echo else "secret", host, prompt, {"user": user})
+        if answer is None:
+            self._given_up[host, prompt] = time.monotonic()
+        return answer
 
     def asked(self, host: str) -> bool:
         """Whether a question about this host is shown or waits for its turn."""

@@ -174,3 +174,19 @@ async def test_a_host_counts_as_asked_from_its_question_to_the_answer_also_while
     second.cancel()
     await asyncio.wait({second})
     assert not prompts.asked("web2")
+
+
+async def test_what_was_given_up_is_not_asked_again_and_another_key_is() -> None:
+    prompts = _Prompts()
+    questions = prompts.questions()
+    first = asyncio.ensure_future(prompts.host_key("web1", "ssh-ed25519", "SHA256:a"))
+    prompts.answer(await anext(questions), None)
+    assert not await first
+    assert not await prompts.host_key("web1", "ssh-ed25519", "SHA256:a")
+    other = asyncio.ensure_future(prompts.host_key("web1", "ssh-ed25519", "SHA256:b"))
+    prompts.answer(await anext(questions), "yes")
+    assert await other
+    word = asyncio.ensure_future(prompts.password("web1", "ops", "Password:", echo=False))
+    prompts.answer(await anext(questions), None)
+    assert await word is None
+    assert await prompts.password("web1", "ops", "Password:", echo=False) is None
