@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
+from textual import events as events_of_library
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -166,6 +167,12 @@ class ConsoleScreen(Screen[None]):
     def crumbs(self) -> list[Safe]:
         """Its part of the way that leads here: what it is, and how its list is narrowed."""
         return [*self.place(), *(crumb for table in self._tables() for crumb in filter_crumb(table.rows.filter))]
+
+    def on_key(self, event: events_of_library.Key) -> None:
+        """A key whose action is greyed says why, instead of doing nothing in silence."""
+        bound = self.active_bindings.get(event.key)
+        if bound is not None and not bound.enabled:
+            self.console.say(str(self.why_not(bound.binding.action)), "warn")
 
     def why_not(self, action: str) -> Safe:
         """Why an action is greyed now."""

@@ -10,9 +10,17 @@ from screens.widgets.rows import Rows
 
 
 def summary(rows: Rows[Any]) -> Safe:
-    """`8 of 315 rows · 4 error 4 started · /nginx hides 307 (2 error) · 12 marked (3 hidden by filter)`."""
+    """`8 of 315 rows · 12 marked (3 hidden by filter) · 4 error 4 started · /nginx hides 307 (2 error)`.
+
+    What an action would act on comes first: a narrow window cuts the end.
+    """
     total, visible = len(rows.records), rows.visible_count
     parts = [f"{total} {rows.spec.noun}" if visible == total else f"{visible} of {total} {rows.spec.noun}"]
+    if rows.marks:
+        hidden = rows.marking.hidden()
+        parts.append(f"{len(rows.marks)} marked" + (f" ({hidden} hidden by filter)" if hidden else ""))
+    if rows.marking.anchor is not None:
+        parts.append("range (v ends it)")
     parts.append(rows.tally.words())
     reasons = " ".join(part for part in (rows.only, f"/{rows.filter}" if rows.filter else "") if part)
     if reasons:
@@ -22,11 +30,6 @@ def summary(rows: Rows[Any]) -> Safe:
     if grouping:
         folded = sum(group.folded for group in rows.groups.values())
         parts.append(f"by {grouping.title}: {len(rows.groups)}" + (f" ({folded} folded)" if folded else ""))
-    if rows.marks:
-        hidden = rows.marking.hidden()
-        parts.append(f"{len(rows.marks)} marked" + (f" ({hidden} hidden by filter)" if hidden else ""))
-    if rows.marking.anchor is not None:
-        parts.append("range (v ends it)")
     if rows.working:
         parts.append("sorting …")
     return join((Safe(part) for part in parts if part), " · ")

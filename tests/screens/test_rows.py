@@ -121,7 +121,7 @@ def test_marks_survive_a_refresh_and_hidden_ones_are_counted() -> None:
     made.set_filter("cron")
     made.marking.mark_shown()
     assert made.marked() == ["d", "b", "a"]
-    assert made.summary() == "2 of 4 things · /cron hides 2 · 3 marked (1 hidden by filter)"
+    assert made.summary() == "2 of 4 things · 3 marked (1 hidden by filter) · /cron hides 2"
     made.marking.toggle("b")
     made.replace({key: THINGS[key] for key in "abc"})
     assert made.marks == {"a"}
