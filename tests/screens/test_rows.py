@@ -126,7 +126,7 @@ def test_marks_survive_a_refresh_and_hidden_ones_are_counted() -> None:
     made.replace({key: THINGS[key] for key in "abc"})
     assert made.marks == {"a"}
     made.set_only("small only", lambda thing: thing.size < 2)
-    assert made.summary() == "1 of 3 things · small only /cron hides 2 · 1 marked (1 hidden by filter)"
+    assert made.summary() == "1 of 3 things · 1 marked (1 hidden by filter) · small only /cron hides 2"
 
 
 def test_positions_follow_the_list() -> None:
