@@ -164,8 +164,8 @@ class Performing:
         except OperationFailed:
             return Safe("")
         runs = page.get("results") if isinstance(page, Mapping) else None
-        same = (run for run in runs or () if run.get("summary") == plan.get("summary"))
-        return progress_word(next(same, {}).get("targets") or {})
+        same = [run for run in runs or () if run.get("summary") == plan.get("summary")]
+        return progress_word(same[0].get("targets") or {}) if same else Safe("")
 
 
 def retry_of(order: Order, run_id: str) -> Order:
