@@ -120,7 +120,8 @@ def load(endpoint: SshEndpoint, user: str | None, files: SshFiles) -> HostSettin
             endpoint.name, "read ssh_config", str(error), remedy="correct that line, or take it out"
         ) from None
     named = list(dict.fromkeys(_strings(config.get("IdentityFile"))))
-    agent = config.get("IdentityAgent")
+    # asyncssh keeps `none` as None, which is not the same as nothing said.
+    agent = config.get("IdentityAgent", "")
     never = [name for name, value in _NEVER.items() if _asks(config.get(name), value)]
     return HostSettings(
         config=config,
@@ -132,7 +133,7 @@ def load(endpoint: SshEndpoint, user: str | None, files: SshFiles) -> HostSettin
         known_hosts=_known_hosts(config, files),
         identities=tuple(Path(name).expanduser() for name in named) if named else files.identities,
         identities_only=bool(config.get("IdentitiesOnly")),
-        agent=str(agent) if agent else None,
+        agent="none" if agent is None else str(agent) or None,
         connect_timeout=float(_number(config.get("ConnectTimeout"), 0)) or None,
         ignored=tuple(sorted({*config.ignored, *never})),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from drivers import ssh_config
 from drivers.errors import ProtocolError
+from drivers.ssh_connect import agent_socket
 from drivers.ssh_known_hosts import KnownHosts, add_line, host_pattern, known_line
 from drivers.ssh_types import SshCredential, SshEndpoint, SshFiles
 
@@ -165,3 +167,16 @@ def test_the_systems_files() -> None:
     assert files.config == (Path("/home/x/.ssh/config"), Path("/etc/ssh/ssh_config"))
     assert Path("/etc/ssh/ssh_known_hosts2") in files.known_hosts
     assert files.own_known_hosts.is_relative_to("/home/x")
+
+
+def test_identity_agent_none_means_no_agent_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`none` is not the same as nothing said: then the agent of the environment is asked."""
+    socket_path = tmp_path / "agent"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(socket_path))
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(socket_path))
+        config = tmp_path / "config"
+        config.write_text("Host quiet\n  IdentityAgent none\n")
+        files = SshFiles(config=(config,), known_hosts=(), own_known_hosts=tmp_path / "known")
+        assert agent_socket(ssh_config.load(SshEndpoint("quiet"), None, files)) is None
+        assert agent_socket(ssh_config.load(SshEndpoint("other"), None, files)) == str(socket_path)
