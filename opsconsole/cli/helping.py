@@ -25,7 +25,7 @@ USAGE: dict[str, tuple[str, dict[str, str]]] = {
         {
             "--serve": "no console: print the environment other commands need to use the fleet, and keep it running",
             "--ascii": "the console without line drawing and symbols",
-    "--no-mouse": "the console leaves the mouse to the terminal",
+            "--no-mouse": "the console leaves the mouse to the terminal",
             "--readonly": "refuse every change",
         },
     ),

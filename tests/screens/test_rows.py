@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screens.text import Safe
-from screens.widgets.query import Subject, matcher, parse
 from screens.widgets.layout import lay_out
+from screens.widgets.query import Subject, matcher, parse
 from screens.widgets.rows import Cell, Column, Rows, Spec
 
 
