@@ -46,7 +46,7 @@ def remove(home: Path) -> None:
 
     if not is_ours(home):
         return
-    reports = {home / "log", home / "crash.txt"}
+    reports = {home / "log"}
     if not any(path.exists() for path in reports):
         shutil.rmtree(home, ignore_errors=True)
         return
