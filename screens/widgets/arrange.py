@@ -6,7 +6,7 @@ no hurry runs it with `finish`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from heapq import merge
 from itertools import islice
 from typing import Any, Final, TypeVar
@@ -70,7 +70,18 @@ def select(items: Sequence[str], records: Mapping[str, T], test: Callable[[T], b
 def evaluate(
     items: Sequence[str], records: Mapping[str, T], value: Callable[[T], R], into: dict[str, R]
 ) -> Steps[None]:
-    """Write the value of every record that is still there into `into`."""
+    """Write the value of every record that is still there into `into`, where it has none yet."""
     for piece in pieces(items):
-        into.update([(key, value(records[key])) for key in piece if key in records])
+        for key in piece:
+            if key not in into and key in records:
+                into[key] = value(records[key])
         yield
+
+
+def keep(items: Sequence[str], wanted: Container[str]) -> Steps[list[str]]:
+    """The wanted ones of these keys, in their order."""
+    kept: list[str] = []
+    for piece in pieces(items, STEP * 8):
+        kept += [key for key in piece if key in wanted]
+        yield
+    return kept

@@ -28,3 +28,7 @@ class LineView(ScrollView, inherit_bindings=False):
         if first == 0 and last >= self.scrollable_content_region.width:
             return strips
         return [strip.crop(first, last) for strip in strips]
+
+    def refresh_line(self, y: int) -> None:
+        """Repaint line `y` of what is scrolled; the scroll bar beside it is left alone."""
+        self.refresh(Region(0, y - round(self.scroll_y), self.scrollable_content_region.width, 1))

@@ -155,7 +155,9 @@ class Painter(Generic[T]):
                 segments.append(Segment(" ", base))
             index, size = self._span(cell, index + 1, size)
             segments.append(Segment(fit(cell.text, size, right=column.right), style))
-        return Strip(Segment.simplify(segments)).crop_extend(0, cells, base)
+        room = cells - MARK_CELLS - sum(size + 1 for _, size in self.layout) + 1
+        segments.append(Segment(" " * room, base))
+        return Strip(Segment.simplify(segments), cells)
 
     def _span(self, cell: Cell, index: int, size: int) -> tuple[int, int]:
         """The column after a cell that covers its neighbours, and its width with theirs."""

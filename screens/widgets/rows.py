@@ -186,9 +186,10 @@ class Rows(Generic[T]):
     def _forget(self, key: str) -> None:
         self.marking.discard(key)
         self._versions.pop(key, None)
-        self._lately.pop(key, None)
         if self._job is None:
             self._orders.pop(key, None)
+        else:
+            self._lately[key] = False
         (self.tally if self._was_visible(key) else self.hidden).take(self._states.pop(key, None), -1)
         if self._visible is not None:
             self._visible.discard(key)
@@ -330,20 +331,23 @@ class Rows(Generic[T]):
             self._start(*late)
 
     def _steps(self, stages: frozenset[str]) -> arrange.Steps[None]:
-        natural, ordered, visible = self._natural, self._ordered, self._visible
+        natural, ordered, visible = self._natural, None, self._visible
         if ORDER in stages:
             keys = list(self.records)
-            fresh = [key for key in keys if key not in self._orders]
-            yield from arrange.evaluate(fresh, self.records, self.spec.order, self._orders)
-            keys = [key for key in keys if key in self._orders]
+            yield from arrange.evaluate(keys, self.records, self.spec.order, self._orders)
+            keys = yield from arrange.keep(keys, self._orders)
             natural = yield from arrange.sort(keys, self._orders.__getitem__)
         if stages & {ORDER, SORT}:
             ordered = yield from self._sorted(natural)
         if TEST in stages:
             visible = yield from self._tested(natural)
-        self._natural = [key for key in natural if key in self.records]
-        self._ordered = ordered if ordered is natural else [key for key in ordered if key in self.records]
+        if ORDER in stages:
+            self._natural = natural
+        if ordered is not None:
+            self._ordered = ordered
         self._visible = visible
+        if self._lately:
+            self._drop()
         yield from self._show()
 
     def _sorted(self, natural: list[str]) -> arrange.Steps[list[str]]:
@@ -352,7 +356,7 @@ class Rows(Generic[T]):
             return natural[::-1] if self.reverse else natural
         values: dict[str, Any] = {}
         yield from arrange.evaluate(natural, self.records, column.sort, values)
-        keys = [key for key in natural if key in values]
+        keys = yield from arrange.keep(natural, values)
         return (yield from arrange.sort(keys, values.__getitem__, self.reverse))
 
     def _tested(self, keys: list[str]) -> arrange.Steps[set[str] | None]:
@@ -361,22 +365,23 @@ class Rows(Generic[T]):
         if self._only is not None or self._matches is not None:
             visible = yield from arrange.select(keys, self.records, self._passes)
         if self.spec.state is not None:
-            unknown = [key for key in keys if key not in self._states]
-            yield from arrange.evaluate(unknown, self.records, self.spec.state, self._states)
+            yield from arrange.evaluate(keys, self.records, self.spec.state, self._states)
         if visible is not None:
             for key, shows in self._lately.items():
                 (visible.add if shows else visible.discard)(key)
-            visible = visible & self.records.keys()
-        every = Tally(self._states.values())
-        self.tally = every if visible is None else Tally(self._states[key] for key in visible if key in self._states)
-        self.hidden = Tally(every - self.tally)
+        if self.spec.state is not None:
+            every = Tally(self._states.values())
+            shown = every if visible is None else Tally(map(self._states.__getitem__, visible))
+            self.tally, self.hidden = shown, Tally(every - shown)
         return visible
 
     def _show(self) -> arrange.Steps[None]:
         visible, grouping = self._visible, self.spec.grouping(self.group)
-        keys = self._ordered if visible is None else [key for key in self._ordered if key in visible]
+        keys = self._ordered if visible is None else (yield from arrange.keep(self._ordered, visible))
         if grouping is None:
             self.groups, self.shown = {}, keys
+            if self._lately:
+                self._drop()
             return
         groups = yield from gather(keys, self.records, grouping.value, self._states)
         for heading, group in groups.items():

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import fleet, places, records, ssh_hosts, startup
+from tests.benchmarks import fleet, places, records, screens, ssh_hosts, startup
 from tests.benchmarks.measure import Table, as_json_line
 from tests.lab.packages import LabMissing
 
@@ -26,6 +26,10 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "journal": (records.journal, 3),
     "ssh": (ssh_hosts.commands, 9),
     "services": (fleet.services, 5),
+    "tables": (screens.tables, 5),
+    "log-end": (screens.log_end, 5),
+    "log-follow": (screens.log_follow, 1),
+    "memory": (screens.memory, 3),
 }
 """Name → what to run, and in how many rounds."""
 
