@@ -16,7 +16,10 @@ from screens.widgets.log import LogView
 from screens.widgets.logfile import Block, FileWindow, LogFile
 from screens.widgets.stamps import HEAD, file_line, stamp
 
-POLL: Final = 0.05
+SOONEST: Final = 0.033
+"""Seconds between two looks at a file that grows."""
+LATEST: Final = 0.2
+"""The same while nothing happens."""
 CAPACITY: Final = 100_000
 NEAR: Final = 500
 """Lines from the edge of what is read at which more is read."""
@@ -39,6 +42,7 @@ class FileLogView(LogView):
         self.at_end = True
         self.working = Safe("")
         self._errand: Errand | None = None
+        self._pause = SOONEST
         self._wanted = asyncio.Event()
 
     def on_mount(self) -> None:
@@ -60,7 +64,7 @@ class FileLogView(LogView):
             await self._show_end(file)
             while True:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wanted.wait(), POLL)
+                    await asyncio.wait_for(self._wanted.wait(), self._pause)
                 self._wanted.clear()
                 await self._serve(file)
         except OSError as error:
@@ -136,6 +140,7 @@ class FileLogView(LogView):
     async def _look(self, file: LogFile) -> None:
         """What was written since. What befell the file stands in the log itself."""
         news = await asyncio.to_thread(file.news, self.window.end)
+        self._pause = SOONEST if news.block.lines else min(self._pause * 1.5, LATEST)
         if news.happened:
             self._note(news.happened)
         if news.anew:

@@ -23,7 +23,7 @@ from screens.widgets.lineview import LineView
 from screens.widgets.logpaint import SOURCES, LinePainter
 from screens.widgets.roles import ROLE_CLASSES, role_css
 
-PAINT_EVERY: Final = 0.031
+PAINT_EVERY: Final = 0.028
 SAY_EVERY: Final = 0.2
 """Seconds between two titles while lines come."""
 SIDE_STEP: Final = 16
