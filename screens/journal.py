@@ -1,9 +1,10 @@
-"""The journal of one or several services, following."""
+"""The journal of one or several services or hosts, following; and a log file."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from textual import work
@@ -15,6 +16,7 @@ from screens.frame import ConsoleScreen, events
 from screens.render.host import timestamp
 from screens.services_actions import Target
 from screens.text import Safe, join
+from screens.widgets.filelog import FileLogView
 from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine, level
 from screens.widgets.log import LogView
@@ -23,6 +25,37 @@ from screens.widgets.status import StatusLine
 
 FIRST_LINES: Final = 200
 RECONNECT: Final = 3.0
+
+
+class FileScreen(ConsoleScreen):
+    """A log file on the machine of the console, of any size, followed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "back", "back", id="file.back", show=False),
+    ]
+
+    def __init__(self, path: str | Path) -> None:
+        super().__init__()
+        self._path = Path(path)
+        self.pane = LogPane(FileLogView(self._path), join([Safe("file"), Safe(self._path)], " "))
+
+    def compose(self) -> ComposeResult:
+        yield HeaderLine()
+        yield self.pane
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        self.pane.body.focus()
+
+    def place(self) -> list[Safe]:
+        return [Safe(self._path.name), Safe("file")]
+
+    def again(self) -> Callable[[], ConsoleScreen]:
+        return lambda: FileScreen(self._path)
+
+    def action_back(self) -> None:
+        if not self.pane.step_back():
+            super().action_back()
 
 
 def journal_line(event: Mapping[str, Any]) -> LogLine:
@@ -56,7 +89,8 @@ class JournalScreen(ConsoleScreen):
         first = "/".join(part for part in self.targets[0] if part)
         name = first if len(self.targets) == 1 else f"{len(self.targets)} {noun}"
         self._about = Safe(name)
-        self.pane = LogPane(LogView(sources=len(self.targets) > 1), join([Safe("journal"), Safe(name)], " "))
+        several = len(self.targets) > 1 or not self.targets[0][1]
+        self.pane = LogPane(LogView(sources=several), join([Safe("journal"), Safe(name)], " "))
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()

@@ -222,7 +222,8 @@ class LogBuffer:
 
         A line without a time stays behind the one it came after. The second list is what was taken off.
         """
-        fresh = _timed([self.read(line) if isinstance(line, bytes) else line for line in lines], 0.0)
+        made = [self.read(line) if isinstance(line, bytes) else line for line in lines]
+        fresh = _timed(made, self._time_before(len(self.lines)))
         if not fresh:
             return [], []
         oldest, back, number = min(at for at, _ in fresh), 0, self.first + len(self.lines)
@@ -233,9 +234,16 @@ class LogBuffer:
             back += 1
         taken = [self.line(number - back + index) for index in range(back)]
         self.forget_end(back)
-        before = self.line(self.first + len(self.lines) - 1).at if len(self.lines) else None
-        merged = sorted([*_timed(taken, before or 0.0), *fresh], key=lambda pair: pair[0])
+        merged = sorted([*_timed(taken, self._time_before(len(self.lines))), *fresh], key=lambda pair: pair[0])
         return [line for _, line in merged], taken
+
+    def _time_before(self, index: int) -> float:
+        """The time of the nearest line with one before this place; of the beginning of time if there is none."""
+        for earlier in range(index - 1, max(index - REORDER, 0) - 1, -1):
+            at = self.line(self.first + earlier).at
+            if at is not None:
+                return at
+        return float("-inf")
 
     # What is shown
 

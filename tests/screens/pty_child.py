@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from textual.app import ComposeResult
-
 from screens.app import OpsConsole, run
-from screens.frame import ConsoleScreen
+from screens.journal import FileScreen
 from screens.services import ServicesScreen
-from screens.text import Safe
-from screens.widgets.filelog import FileLogView
-from screens.widgets.panes import LogPane
 from tests.screens.fake import HOSTILE, FakeClient, host_event, live, plan_of, row
 
 
@@ -46,19 +41,9 @@ def fall_over(screen: ServicesScreen, word: str) -> None:
     raise RuntimeError(f"{len(password)} {HOSTILE}")
 
 
-class FileScreen(ConsoleScreen):
-    """A log file and nothing else."""
-
-    def compose(self) -> ComposeResult:
-        yield LogPane(FileLogView(sys.argv[2]), Safe(sys.argv[2]))
-
-    def on_mount(self) -> None:
-        self.query_one(FileLogView).focus()
-
-
 if __name__ == "__main__":
     if "--file" in sys.argv:
-        OpsConsole.MODES = {"services": FileScreen}
+        OpsConsole.MODES = {"services": lambda: FileScreen(sys.argv[2])}
     if "--crash" in sys.argv:
         setattr(ServicesScreen, "action_narrow", fall_over)  # noqa: B010 - the bug is put in
     sys.exit(run(factory))

@@ -156,6 +156,16 @@ def test_lines_of_several_sources_stand_in_order_of_time(batches: list[list[int 
         assert {kept.text for kept in buffer.lines if isinstance(kept, LogLine)} == {f"{n}" for n in range(count)}
 
 
+def test_a_line_without_a_time_stays_behind_the_newest_before_it() -> None:
+    buffer = LogBuffer(by_time=True)
+    buffer.extend([line("note 0")])
+    buffer.extend([line("a")._replace(at=1), line("c")._replace(at=3)])
+    assert not buffer.extend([line("gap")]).mixed
+    buffer.extend([line("b")._replace(at=2)])
+    buffer.extend([line("d")._replace(at=4)])
+    assert texts(buffer) == ["note 0/0", "a/0", "b/0", "c/0", "gap/0", "d/0"]
+
+
 def test_what_comes_late_is_said_to_be_mixed_in() -> None:
     buffer = LogBuffer(by_time=True)
     assert not buffer.extend([line("a")._replace(at=1), line("c")._replace(at=3)]).mixed
