@@ -20,6 +20,8 @@ class ConsoleError(Exception):
     template: ClassVar[str] = "Unexpected error. Please contact system administrator."
     template_ru: ClassVar[str] = "Произошла непредвиденная ошибка. Обратитесь к системному администратору."
     source_codes: ClassVar[tuple[str, ...]] = ()
+    target_state: ClassVar[str] = "failed"
+    """What a target is in whose execution this was raised."""
 
     def __init__(
         self,
@@ -203,6 +205,13 @@ class DatabaseUnavailable(ConsoleError):
 class OutcomeUnknown(ConsoleError):
     code, exit_status = "outcome_unknown", 6
     template = "what happened is not known: {reason}; check: {check}"
+    target_state = "unknown"
+
+
+class Cancelled(ConsoleError):
+    code, exit_status = "cancelled", 5
+    template = "cancelled by {by}: {proof}"
+    target_state = "cancelled"
 
 
 # --- 6: a target could not be reached or refused ----------------------------------------------------------------------

@@ -20,8 +20,8 @@ DEAD_AFTER = timedelta(seconds=30)
 
 def begin(
     tx: Session, run_id: str, plan: Plan, caller: Caller, *, given: Any, reason: str | None, now: datetime
-) -> None:
-    """Take the leases and write the run with one waiting row per target."""
+) -> int:
+    """Take the leases and write the run with one waiting row per target; answers the fence."""
     resources = [target.resource for target in plan.targets]
     fence = leases.acquire(tx, resources, holder=run_id, actor=caller.username, purpose=plan.summary, now=now)
     tx.add(
@@ -56,6 +56,7 @@ def begin(
             )
         )
     announce(tx, "run", run_id, "created", run_id=run_id)
+    return fence
 
 
 def mark(tx: Session, run_id: str, position: int, state: str, now: datetime, outcome: Outcome | None = None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opsconsole.engine.errors import ConsoleError, StateConflict
-from opsconsole.engine.perform import TargetFailed
+from opsconsole.engine.execute import TargetFailed
 from tests.demo.conftest import Desk
 
 

@@ -22,7 +22,8 @@ from opsconsole.engine.errors import (
     ReadOnly,
     StateConflict,
 )
-from opsconsole.engine.perform import Consent, TargetFailed
+from opsconsole.engine.execute import TargetFailed
+from opsconsole.engine.perform import Consent
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import NAME, Probe
 
