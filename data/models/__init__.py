@@ -15,6 +15,7 @@ from data.models.cmdb import AppInstance, Application, ApplicationRequirement, P
 from data.models.columns import UtcDateTime, utc_now
 from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, RunTarget, Setting
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
+from data.models.tasks import Job, Task, TaskOutput, Worker
 
 __all__ = [
     "AppInstance",
@@ -33,6 +34,7 @@ __all__ = [
     "HostGrant",
     "HostObservation",
     "HostTag",
+    "Job",
     "Lease",
     "LoginSession",
     "ModuleGrant",
@@ -42,8 +44,11 @@ __all__ = [
     "Run",
     "RunTarget",
     "Setting",
+    "Task",
+    "TaskOutput",
     "User",
     "UserRole",
     "UtcDateTime",
+    "Worker",
     "utc_now",
 ]

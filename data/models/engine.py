@@ -14,7 +14,8 @@ from data.models.columns import BIG_ID, JSON_TYPE, Record, UtcDateTime, utc_now
 class Run(Record, table=True):
     """One execution, committed before its first effect. `id` is a UUIDv7 string, `holder` {host, boot_id, pid, start}.
 
-    `state` is running, finished, partial, failed, unknown or refused. A running row whose holder is dead is unknown.
+    `state` is running, finished, partial, failed, cancelled, unknown or refused. A running row whose holder is dead is
+    unknown, but for those of a task (`task`), which the next worker takes up.
     """
 
     __tablename__ = "run"
@@ -41,10 +42,14 @@ class Run(Record, table=True):
     incident_id: str | None = None
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
     answer: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+    task: bool = False
 
 
 class RunTarget(Record, table=True):
-    """One object of a run. `state` is waiting, in_flight, done, failed, unknown or skipped."""
+    """One object of a run. `state` is waiting, in_flight, done, failed, unknown, skipped or cancelled.
+
+    `progress` is how far a task is with it (`{step, of, said}`), so that who takes it over goes on from there.
+    """
 
     __tablename__ = "run_target"
     __table_args__ = (UniqueConstraint("run_id", "position"), Index("ix_run_target_object", "kind", "object_id"))
@@ -62,6 +67,8 @@ class RunTarget(Record, table=True):
     before: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
     after: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
     error: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
+    wave: int = 0
+    progress: dict[str, Any] | None = Field(default=None, sa_type=JSON_TYPE)
 
 
 class Lease(Record, table=True):
