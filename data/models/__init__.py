@@ -16,6 +16,7 @@ from data.models.columns import UtcDateTime, utc_now
 from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, RunTarget, Setting
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
 from data.models.tasks import Job, Task, TaskOutput, Worker
+from data.models.vpn import CertificateAuthority, VpnCertificate, VpnClient, VpnCrl
 
 __all__ = [
     "AppInstance",
@@ -27,6 +28,7 @@ __all__ = [
     "AuditStep",
     "AuthToken",
     "BusinessGrant",
+    "CertificateAuthority",
     "Change",
     "Credential",
     "Environment",
@@ -49,6 +51,9 @@ __all__ = [
     "User",
     "UserRole",
     "UtcDateTime",
+    "VpnCertificate",
+    "VpnClient",
+    "VpnCrl",
     "Worker",
     "utc_now",
 ]
