@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from drivers.errors import ProtocolError, TimedOut, Unsupported
+from drivers.dialling import Address, Reading, Writing
+from drivers.errors import ProtocolError, Refused, TimedOut, Unreachable, Unsupported
 from drivers.runner import MAX_OUTPUT, STDERR_KEPT, Completed, Stream, become_root, check_sudo
 
 _CHUNK = 64 * 1024
@@ -152,6 +153,20 @@ class LocalRunner:
 
     async def fresh(self) -> None:
         """Nothing to prove: this machine is where we are."""
+
+    async def dial(self, address: Address) -> tuple[Reading, Writing]:
+        """A stream to what listens on this machine."""
+        tried = f"connect to {address}"
+        try:
+            if address.path is not None:
+                return await asyncio.open_unix_connection(address.path)
+            return await asyncio.open_connection(address.host, address.port)
+        except PermissionError as error:
+            said = error.strerror or "not permitted"
+            remedy = "log in as a user who may open it"
+            raise Refused(self._name, tried, said, remedy=remedy, code="privilege") from None
+        except OSError as error:
+            raise Unreachable(self._name, tried, error.strerror or str(error) or "nothing listens there") from None
 
     async def _start(self, command: str, *, become: bool, stdin: int) -> asyncio.subprocess.Process:
         try:

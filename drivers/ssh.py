@@ -15,13 +15,14 @@ from contextlib import asynccontextmanager
 import asyncssh
 
 from drivers import ssh_config
+from drivers.dialling import Address, Reading, Writing
 from drivers.errors import HostKeyUnknown, Refused, TimedOut, Unreachable
 from drivers.runner import MAX_OUTPUT, Completed, Stream, become_root, check_sudo, quote_argv
 from drivers.ssh_connect import Timing, log_in, offered_keys
 from drivers.ssh_host import Host, Key
 from drivers.ssh_known_hosts import KnownHosts, add_line, host_pattern, known_line
 from drivers.ssh_login import Identities, Login
-from drivers.ssh_session import open_session
+from drivers.ssh_session import open_session, open_stream
 from drivers.ssh_types import KeyOffer, PoolState, Prompter, SshCredential, SshEndpoint, SshFiles
 
 __all__ = [
@@ -275,6 +276,11 @@ class SshRunner:
 
     async def fresh(self) -> None:
         await self._pool.fresh(self._host)
+
+    async def dial(self, address: Address) -> tuple[Reading, Writing]:
+        """A stream forwarded by sshd to what listens over there, as this login (sudo has no part in it)."""
+        connection = await self._pool.connection(self._host)
+        return await open_stream(connection, self.name, address)
 
     def _line(self, command: str, *, become: bool) -> str:
         """For the login shell over there, which may be no POSIX shell."""

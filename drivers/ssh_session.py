@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 import asyncssh
-from asyncssh.constants import EXTENDED_DATA_STDERR
+from asyncssh.constants import EXTENDED_DATA_STDERR, OPEN_ADMINISTRATIVELY_PROHIBITED
 
+from drivers.dialling import Address, Reading, Writing
 from drivers.errors import ProtocolError, Refused, Unreachable
 from drivers.runner import STDERR_KEPT
 
@@ -144,3 +145,21 @@ async def open_session(
         said = getattr(error, "reason", "") or str(error) or "the connection is closed"
         raise Unreachable(name, "open a session", said) from None
     return channel, session
+
+
+async def open_stream(connection: asyncssh.SSHClientConnection, name: str, address: Address) -> tuple[Reading, Writing]:
+    """Forward to a socket of that machine. sshd does not say whether nothing listens or this login may not enter."""
+    tried = f"connect to {address}"
+    try:
+        if address.path is not None:
+            return await connection.open_unix_connection(address.path, encoding=None)
+        return await connection.open_connection(address.host, address.port, encoding=None)
+    except asyncssh.ChannelOpenError as error:
+        said = error.reason or "nothing listens there, or this login may not enter"
+        if error.code == OPEN_ADMINISTRATIVELY_PROHIBITED:
+            remedy = "allow AllowTcpForwarding and AllowStreamLocalForwarding for this login in sshd_config"
+            raise Refused(name, tried, said, remedy=remedy, code="privilege") from None
+        raise Unreachable(name, tried, said) from None
+    except (OSError, asyncssh.Error) as error:
+        said = getattr(error, "reason", "") or str(error) or "the connection is closed"
+        raise Unreachable(name, tried, said) from None
