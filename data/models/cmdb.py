@@ -21,7 +21,10 @@ class Production(Record, table=True):
 
 
 class Application(Record, table=True):
-    """One node of the application tree; `full_name` is the dotted path from the root, kept for search."""
+    """One node of the application tree; `full_name` is the dotted path from the root, kept for search.
+
+    `version` grows by one with every flushed change of a loaded row; a write over a newer one raises.
+    """
 
     __tablename__ = "application"
 
@@ -45,6 +48,10 @@ class Application(Record, table=True):
     maintenance_by: str | None = None
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     updated_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    version: int = 1
+
+
+Application.__mapper__.version_id_col = Application.__table__.c.version  # type: ignore[attr-defined]
 
 
 class AppInstance(Record, table=True):

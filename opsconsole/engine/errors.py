@@ -111,6 +111,16 @@ class ServiceActionUnknown(ConsoleError):
     template = "action: {action} is not one of {known}"
 
 
+class LogPositionConflict(ConsoleError):
+    code, exit_status = "log_position_conflict", 2
+    template = "{first} and {second} exclude each other"
+
+
+class LogModeMismatch(ConsoleError):
+    code, exit_status = "log_mode_mismatch", 2
+    template = "{field} belongs to the mode {other}, not to {mode}"
+
+
 class PermissionUndefined(ConsoleError):
     code, exit_status = "permission_undefined", 2
     template = "undefined permission {permission}"
@@ -159,6 +169,11 @@ class ObjectNotFound(ConsoleError):
     template = "no {entity} {id}{hint}"
 
 
+class LogFileMissing(ConsoleError):
+    code, exit_status = "log_file_missing", 4
+    template = "{host}: there is no log file {path}"
+
+
 # --- 5: conflict or wrong state ---------------------------------------------------------------------------------------
 
 
@@ -175,6 +190,31 @@ class NameNotUnique(ConsoleError):
 class ObjectInUse(ConsoleError):
     code, exit_status = "object_in_use", 5
     template = "{entity} {name} is used by {users}"
+
+
+class LinkCycle(ConsoleError):
+    code, exit_status = "link_cycle", 5
+    template = "{what} would close a circle: {path}"
+
+
+class InstanceBusy(ConsoleError):
+    code, exit_status = "instance_busy", 5
+    template = "{application} on {host} is {state}; wait until that has ended"
+
+
+class LogPathNotSet(ConsoleError):
+    code, exit_status = "log_path_not_set", 5
+    template = "{application} has no {field}; set it with cmdb.applications.update"
+
+
+class HostOffline(ConsoleError):
+    code, exit_status = "host_offline", 5
+    template = "{host} is out of service; change its status to raw first"
+
+
+class HostHasInstances(ConsoleError):
+    code, exit_status = "host_has_instances", 5
+    template = "{host} cannot become {status}: it carries instances of {applications}"
 
 
 class PlanStale(ConsoleError):

@@ -159,6 +159,7 @@ def _entry(work: Work, outcome: Outcome) -> audit.Entry:
     detail: dict[str, Any] = {"host": target.host, "via": caller.via}
     if caller.on_behalf:
         detail["on_behalf"] = caller.on_behalf
+    kind, key, name = target.journal or (target.kind, target.id, target.name)
     if work.change.op_type:
         detail["op_type"] = work.change.op_type
     if outcome.error:
@@ -170,9 +171,9 @@ def _entry(work: Work, outcome: Outcome) -> audit.Entry:
         actor_id=caller.user_id,
         source=caller.source,
         result=outcome.state,
-        target_kind=target.kind,
-        target_id=target.id,
-        target_name=target.name,
+        target_kind=kind,
+        target_id=key,
+        target_name=name,
         environment=target.subject.environment,
         error_code=outcome.error["code"] if outcome.error else None,
         reason=work.reason,

@@ -22,7 +22,9 @@ class Target:
 
     `resource` is what the lease is taken on; `before` and `after` are the fields that will differ (or the state now and
     the state wanted); `evidence_age` seconds since `before` was observed, None when it is a record of ours.
-    `say_name` asks for the name on confirmation whatever the danger (the self-cut guard).
+    `say_name` asks for the name on confirmation whatever the danger (the self-cut guard). `journal` is the kind, id and
+    name under which the journal keeps it, where that is another object than the one acted on (an instance is part of
+    the history of its application).
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Target:
     evidence_age: float | None = None
     say_name: bool = False
     work: Facts = field(default_factory=dict)
+    journal: tuple[str, str, str] | None = None
 
     @property
     def key(self) -> tuple[str, str]:
