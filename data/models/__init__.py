@@ -17,6 +17,7 @@ from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, 
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
 from data.models.tasks import Job, Task, TaskOutput, Worker
 from data.models.vpn import CertificateAuthority, VpnCertificate, VpnClient, VpnCrl
+from data.models.vpn_servers import RevocationStep, VpnServer, VpnServerSight
 
 __all__ = [
     "AppInstance",
@@ -42,6 +43,7 @@ __all__ = [
     "ModuleGrant",
     "Production",
     "ResponsePerson",
+    "RevocationStep",
     "Role",
     "Run",
     "RunTarget",
@@ -54,6 +56,8 @@ __all__ = [
     "VpnCertificate",
     "VpnClient",
     "VpnCrl",
+    "VpnServer",
+    "VpnServerSight",
     "Worker",
     "utc_now",
 ]
