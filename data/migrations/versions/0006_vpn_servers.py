@@ -1,6 +1,6 @@
 """OpenVPN servers, what was last seen of them, and the steps of revocations.
 
-Revision: 0005, after 0004
+Revision: 0006, after 0005
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from alembic import op
 
 from data.migrations.columns import INTEGER, JSON, MOMENT, TEXT, may, must, refers
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 
