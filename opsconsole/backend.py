@@ -54,12 +54,13 @@ class Backend:
         confirm: str | None = None,
         reason: str | None = None,
         plan_digest: str | None = None,
+        break_glass: bool = False,
     ) -> Any:
         async def work() -> Any:
             from opsconsole.engine import dispatch
             from opsconsole.engine.perform import Consent
 
-            consent = Consent(confirm=confirm, reason=reason, plan_digest=plan_digest)
+            consent = Consent(confirm=confirm, reason=reason, plan_digest=plan_digest, break_glass=break_glass)
             return await dispatch.call(await self._context(), operation, data, consent)
 
         return await self._ask(work())

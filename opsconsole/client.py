@@ -56,10 +56,12 @@ class Client(Protocol):
         confirm: str | None = None,
         reason: str | None = None,
         plan_digest: str | None = None,
+        break_glass: bool = False,
     ) -> Any:
         """Run one operation and return its JSON answer; raises `OperationFailed`.
 
-        `plan_digest` is that of the plan the operator saw: another situation since then is `plan_stale`.
+        `plan_digest` is that of the plan the operator saw: another situation since then is `plan_stale`. Where a second
+        person is needed `confirm` is the id of an approval; `break_glass` with a reason goes on without one.
         """
 
     async def plan(self, operation: str, data: Mapping[str, Any] | None = None) -> Json:

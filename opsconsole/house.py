@@ -20,7 +20,7 @@ from data import errors as data_errors
 from data.database import Database
 from data.feed import announce
 from data.models import AuditHead, Role, Run, Setting, User, UserRole
-from opsconsole.engine import audit, identity, locations, runs, settings
+from opsconsole.engine import approvals, audit, identity, locations, runs, settings
 from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
@@ -102,11 +102,12 @@ class House:
 
         Raises NotSignedIn for somebody who is not in the database, and for `as_user` by a non-administrator.
         """
-        real = await self.database.read(lambda tx: load_caller(tx, who.username, via=via, source=who.source))
+        about = {"via": via, "source": who.source, "login": who.login}
+        real = await self.database.read(lambda tx: load_caller(tx, who.username, **about))
         if real is None:
             if not self.database.read_only:
                 await self.database.write(lambda tx: _first_user(tx, who))
-            real = await self.database.read(lambda tx: load_caller(tx, who.username, via=via, source=who.source))
+            real = await self.database.read(lambda tx: load_caller(tx, who.username, **about))
         if real is None:
             admins = await self.database.read(_administrators)
             ask = ", ".join(admins) or "nobody"
@@ -122,31 +123,35 @@ class House:
     async def _acting_as(self, real: Caller, as_user: str) -> Caller:
         if not (real.administrator and real.enabled):
             raise NotSignedIn(reason=f"--as is for administrators; {real.username} is none")
-        other = await self.database.read(
-            lambda tx: load_caller(tx, as_user, via=real.via, source=real.source, on_behalf=real.username)
-        )
+        about = {"via": real.via, "source": real.source, "login": real.login, "on_behalf": real.username}
+        other = await self.database.read(lambda tx: load_caller(tx, as_user, **about))
         if other is None:
             raise NotSignedIn(reason=f"--as: there is no user {as_user}")
         return other
 
     async def sweep(self, *, force: bool = False) -> list[str]:
-        """Close the runs of dead processes, at most every ten seconds. Cheap: one indexed look when there are none."""
+        """Close the runs of dead processes and the requests nobody answered in time, at most every ten seconds. Cheap:
+        one indexed look each when there are none. Answers the ids of the runs."""
         if self.database.read_only or (not force and time.monotonic() - self._swept < SWEEP_SECONDS):
             return []
         self._swept = time.monotonic()
-        if not await self.database.read(
-            lambda tx: tx.exec(select(Run.id).where(Run.state == "running").limit(1)).all()
-        ):
+        if not await self.database.read(_anything_to_sweep):
             return []
 
         def work(tx: Session) -> tuple[list[str], dict[str, object] | None]:
-            swept = runs.sweep(tx, self.audit_key, audit.now())
-            return swept, audit.head_of(tx) if swept else None
+            now = audit.now()
+            swept, expired = runs.sweep(tx, self.audit_key, now), approvals.expire(tx, self.audit_key, now)
+            return swept, audit.head_of(tx) if swept or expired else None
 
         swept, head = await self.database.write(work)
         if head is not None:
             note_at_home(self.home, **head)  # type: ignore[arg-type]
         return swept
+
+
+def _anything_to_sweep(tx: Session) -> bool:
+    running = tx.exec(select(Run.id).where(Run.state == "running").limit(1)).first()
+    return running is not None or approvals.any_expired(tx, audit.now())
 
 
 def _same_key(database: Database, audit_key: bytes) -> None:

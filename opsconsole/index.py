@@ -47,6 +47,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ('access.users.remove_roles', 'Take roles from a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
     ('access.users.roles.list', 'List the roles of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.roles', False, False),
     ('access.users.update', 'Change email and phone of a user', 'module.access.manage_user | self', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
+    ('approvals.approve', 'Agree to what somebody asked for; it is planned again first and must still be the same', 'self', 'high', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
+    ('approvals.count', 'Count what waits: requests I may decide, my own open ones, reviews still open', 'self', 'none', 'read', (), '', 'opsconsole.approvals.reads', False, False),
+    ('approvals.get', 'Show one request with its input and plan; the plan as it would be now on demand', 'self', 'none', 'read', ('approval',), '', 'opsconsole.approvals.reads', False, False),
+    ('approvals.list', 'List requests for a second person, newest first', 'self', 'none', 'read', ('approval',), '', 'opsconsole.approvals.reads', False, False),
+    ('approvals.perform', 'Do what was asked for and approved, with the input it was asked for with; confirmed by its own id', 'self', 'low', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
+    ('approvals.reject', "Refuse what somebody asked for, or take one's agreement back before it is used", 'self', 'low', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
+    ('approvals.request', 'Ask for a second person to agree to an operation; answers the request with its id', 'self', 'low', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
+    ('approvals.withdraw', 'Take back what one asked for', 'self', 'low', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
     ('audit.anchor', 'Note the newest head of the journal in the configured places off this machine', 'module.audit.export_audit', 'low', 'action', (), '', 'opsconsole.journal.audit', False, False),
     ('audit.records.list', 'List journal records, newest first', 'module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.audit', False, False),
     ('audit.verify', 'Check that the journal is whole: edited, deleted, inserted, reordered, cut', 'module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.audit', False, False),
@@ -98,6 +106,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.update', 'Change a host', 'host.edit_host', 'low', 'write', ('host',), 'e', 'opsconsole.hosts.changes', False, False),
     ('leases.list', 'List what is being worked on now, by whom and for how long', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.leases', False, False),
     ('leases.steal', 'Take a lease from its holder, with a reason; he does nothing more to what it stands for', 'self', 'high', 'action', ('lease',), '', 'opsconsole.journal.leases', False, False),
+    ('reviews.close', "Close the review of a break-glass, with a note; never one's own", 'self', 'low', 'action', ('review',), '', 'opsconsole.approvals.reviews', False, False),
+    ('reviews.list', 'List what was done without its second person (break-glass), newest first', 'self', 'none', 'read', ('review',), '', 'opsconsole.approvals.reviews', False, False),
     ('runs.get', 'Show one run with the outcome of each target', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
     ('runs.list', 'List runs, newest first', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
     ('runs.retry', 'Run an operation again for the targets of a run that failed, are unknown or were never begun', 'self | module.audit.view_audit', 'low', 'action', ('run',), '', 'opsconsole.journal.runs', False, False),
@@ -318,6 +328,42 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('email', 'str', False, False, False, (), ''),
         ('phone', 'str', False, False, False, (), ''),
         ('password', 'str', False, True, False, (), ''),
+    ),
+    'approvals.approve': (
+        ('id', 'str', True, False, False, (), ''),
+        ('reason', 'str', False, False, False, (), 'kept with the decision'),
+    ),
+    'approvals.count': (
+    ),
+    'approvals.get': (
+        ('id', 'str', True, False, False, (), ''),
+        ('fresh', 'bool', False, False, False, (), 'plan it again now, and say whether that is still what was asked for'),
+    ),
+    'approvals.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('state', 'str', False, False, False, ('pending', 'approved', 'rejected', 'withdrawn', 'expired', 'used'), ''),
+        ('mine', 'bool', False, False, False, (), 'only what I asked for'),
+        ('to_decide', 'bool', False, False, False, (), 'only what waits for a decision I may make'),
+        ('operation', 'str', False, False, False, (), ''),
+        ('requester', 'str', False, False, False, (), ''),
+        ('plan_digest', 'str', False, False, False, (), ''),
+    ),
+    'approvals.perform': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'approvals.reject': (
+        ('id', 'str', True, False, False, (), ''),
+        ('reason', 'str', True, False, False, (), 'why not, for whoever asked'),
+    ),
+    'approvals.request': (
+        ('operation', 'str', True, False, False, (), 'the id of the operation'),
+        ('input', 'json', False, False, False, (), 'its input, a JSON object'),
+        ('reason', 'str', True, False, False, (), 'why, for whoever decides'),
+    ),
+    'approvals.withdraw': (
+        ('id', 'str', True, False, False, (), ''),
+        ('reason', 'str', False, False, False, (), 'kept with the decision'),
     ),
     'audit.anchor': (
     ),
@@ -614,6 +660,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'leases.steal': (
         ('resource', 'str', True, False, False, (), ''),
+    ),
+    'reviews.close': (
+        ('id', 'str', True, False, False, (), ''),
+        ('note', 'str', True, False, False, (), 'what was found when looking at it'),
+    ),
+    'reviews.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('state', 'str', False, False, False, ('open', 'closed'), ''),
     ),
     'runs.get': (
         ('id', 'str', True, False, False, (), ''),

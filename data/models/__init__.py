@@ -11,6 +11,7 @@ from data.models.access import (
     User,
     UserRole,
 )
+from data.models.approvals import Approval, Review
 from data.models.cmdb import AppInstance, Application, ApplicationRequirement, Production, ResponsePerson
 from data.models.columns import UtcDateTime, utc_now
 from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, RunTarget, Setting
@@ -24,6 +25,7 @@ __all__ = [
     "Application",
     "ApplicationGrant",
     "ApplicationRequirement",
+    "Approval",
     "Audit",
     "AuditHead",
     "AuditStep",
@@ -43,6 +45,7 @@ __all__ = [
     "ModuleGrant",
     "Production",
     "ResponsePerson",
+    "Review",
     "RevocationStep",
     "Role",
     "Run",

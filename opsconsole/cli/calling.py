@@ -76,7 +76,10 @@ async def _call(request: Request) -> int:
         if operation.streams:
             await _follow(ctx, request)
             return 0
-        consent = Consent(confirm=request.confirm, reason=request.reason)
+        if request.request_approval:
+            output.answer(await _ask_for_approval(ctx, request))
+            return 0
+        consent = Consent(request.confirm, request.reason, break_glass=request.break_glass)
         value = await dispatch.call(ctx, request.operation, request.data, consent)
         output.answer(value)
         return _status(request.operation, value)
@@ -84,6 +87,12 @@ async def _call(request: Request) -> int:
         raise translate(error) from error
     finally:
         await house.close()
+
+
+async def _ask_for_approval(ctx: Context, request: Request) -> Any:
+    """The request with its id; to be performed with `--confirm ID` once somebody has agreed."""
+    asked = {"operation": request.operation, "input": request.data, "reason": request.reason or ""}
+    return await dispatch.call(ctx, "approvals.request", asked, Consent(reason=request.reason))
 
 
 async def _context(house: House, request: Request) -> Context:

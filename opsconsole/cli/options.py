@@ -10,7 +10,9 @@ from opsconsole.cli.names import dashed
 COMMON: dict[str, tuple[str, str]] = {
     "--input": ("FILE", "the input as a JSON object, - reads standard input; options win over it"),
     "--plan": ("", "show what would change and change nothing"),
-    "--confirm": ("TEXT", "what the confirmation asks for: yes, a count, a name, or the digest of a plan"),
+    "--confirm": ("TEXT", "what the confirmation asks for: yes, a count, a name, a plan's digest, an approval's id"),
+    "--request-approval": ("", "ask for the second person that this needs, with --reason, and do nothing yet"),
+    "--break-glass": ("", "go on without the second person, with --reason; loud, and somebody else reviews it"),
     "--reason": ("TEXT", "why, for the journal"),
     "--as": ("USER", "act for another user; administrators only"),
     "--token-file": ("PATH", "identify by the token in this file, - reads standard input"),

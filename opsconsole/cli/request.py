@@ -18,6 +18,8 @@ class Request:
     confirm: str | None = None
     reason: str | None = None
     wait: bool = False
+    request_approval: bool = False
+    break_glass: bool = False
     readonly: bool = False
     token: str | None = field(default=None, repr=False)
 
@@ -25,7 +27,9 @@ class Request:
         """Every text given in a field that may hold a secret, and the token."""
         from opsconsole import index
 
-        named = {option[0] for option in index.OPTIONS.get(self.operation, ()) if option[3]} | _SECRET_NAMES
+        operations = {self.operation, str(self.data.get("operation"))}  # a request for approval holds another's input
+        options = [option for name in operations for option in index.OPTIONS.get(name, ())]
+        named = {option[0] for option in options if option[3]} | _SECRET_NAMES
         if self.token:
             yield self.token
         stack: list[tuple[bool, Any]] = [(False, self.data)]

@@ -106,7 +106,7 @@ def _take_common(reading: _Reading, flag: str, given: str | None, rest: list[str
     if not placeholder:
         if given is not None:
             raise InvalidParameter(field=flag.removeprefix("--"), reason="takes no value")
-        setattr(reading.request, flag.removeprefix("--"), True)
+        setattr(reading.request, flag.removeprefix("--").replace("-", "_"), True)
         return
     text = given if given is not None else _next(flag, rest)
     match flag:

@@ -25,7 +25,7 @@ class Rights:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """`via` is screen, call or task; `source` the address he came from; `read_only` a reason or None; `on_behalf` the
-    administrator who used --as."""
+    administrator who used --as; `login` the operating-system user who presented this one's token."""
 
     user_id: int
     username: str
@@ -37,11 +37,17 @@ class Caller:
     source: str = "local"
     read_only: str | None = None
     on_behalf: str | None = None
+    login: str | None = None
     incident_id: str | None = None
 
     @property
     def administrator(self) -> bool:
         return "@admin" in self.roles
+
+    @property
+    def persons(self) -> frozenset[str]:
+        """Everybody who may have decided this: the user himself and who sits behind him."""
+        return frozenset(name for name in (self.username, self.on_behalf, self.login) if name)
 
     def with_read_only(self, reason: str | None) -> Caller:
         return replace(self, read_only=reason)

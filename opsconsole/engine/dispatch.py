@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from data.errors import DataError
 from drivers.errors import DriverError
-from opsconsole.engine import authorise
+from opsconsole.engine import authorise, second_person
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate as translate_driver
 from opsconsole.engine.errors import ConsoleError, EmptyList, InvalidParameter, InvalidRequest, RequiredFieldMissing
@@ -46,7 +46,7 @@ def _input_error(operation: Operation, error: ValidationError) -> ConsoleError:
     return InvalidParameter(field=field, reason=first["msg"].removeprefix("Value error, "))
 
 
-async def _resolve(ctx: Context, operation_id: str, data: Any) -> tuple[Operation, Input]:
+async def resolve(ctx: Context, operation_id: str, data: Any) -> tuple[Operation, Input]:
     """The declaration and its valid input; one that stands for another is followed, once."""
     operation = find(operation_id)
     given = validate(operation, data)
@@ -60,7 +60,7 @@ async def _resolve(ctx: Context, operation_id: str, data: Any) -> tuple[Operatio
 
 async def call(ctx: Context, operation_id: str, data: Any = None, consent: Consent | None = None) -> Any:
     """Run one operation and answer it. Raises ConsoleError only (anything else is a bug and says so upstream)."""
-    operation, given = await _resolve(ctx, operation_id, data)
+    operation, given = await resolve(ctx, operation_id, data)
     try:
         if operation.change is not None:
             await ctx.house.sweep()
@@ -76,8 +76,9 @@ async def call(ctx: Context, operation_id: str, data: Any = None, consent: Conse
 
 
 async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, Any]:
-    """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal."""
-    operation, given = await _resolve(ctx, operation_id, data)
+    """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal. Where a second
+    person is needed it also says who is `eligible`, and whether `break_glass` is allowed."""
+    operation, given = await resolve(ctx, operation_id, data)
     if operation.change is None:
         raise InvalidRequest(reason=f"{operation.id} only reads; there is nothing to plan")
     try:
@@ -86,7 +87,11 @@ async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, A
         raise translate_driver(error) from error
     except DataError as error:
         raise translate_data(error) from error
-    return planned.as_json(confirmation)
+    shown = planned.as_json(confirmation)
+    if confirmation.rung == second_person.RUNG:
+        missing = await second_person.required(ctx, operation, planned, confirmation)
+        shown |= {name: missing.data[name] for name in ("eligible", "break_glass")}
+    return shown
 
 
 async def stream(ctx: Context, operation_id: str, data: Any = None) -> AsyncIterator[dict[str, Any]]:

@@ -156,6 +156,19 @@ class PermissionGrantDenied(ConsoleError):
     source_codes = ("cmdb:30002",)
 
 
+class NobodyCanApprove(ConsoleError):
+    code, exit_status = "nobody_can_approve", 3
+    template = (
+        "nobody but {user} can approve {operation}: another enabled user needs {missing} on every target; "
+        "who can grant it: {administrators}"
+    )
+
+
+class BreakGlassOff(ConsoleError):
+    code, exit_status = "break_glass_off", 3
+    template = "break-glass is switched off here (settings.toml: break_glass); a second person must approve: {why}"
+
+
 class ReadOnly(ConsoleError):
     code, exit_status = "permission_denied", 3
     template = "nothing can be changed here: {reason}"
@@ -227,6 +240,11 @@ class LeaseHeld(ConsoleError):
     template = "{resource} is being worked on by {actor} ({purpose}) since {age} s; wait, or leases.steal with a reason"
 
 
+class ApprovalInvalid(ConsoleError):
+    code, exit_status = "approval_invalid", 5
+    template = "the approval {id} cannot be used: {reason}"
+
+
 class SecretsLocked(ConsoleError):
     code, exit_status = "secrets_locked", 5
     template = "the secrets are locked; unlock them with: opsconsole unlock"
@@ -293,7 +311,7 @@ class ConfirmationRequired(ConsoleError):
 
 class ApprovalRequired(ConsoleError):
     code, exit_status = "approval_required", 7
-    template = "a second person must approve: {why}"
+    template = "a second person must approve: {why}; {how}"
 
 
 class PartlyFailed(ConsoleError):

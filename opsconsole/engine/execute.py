@@ -7,7 +7,7 @@ it to be unknown.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -35,7 +35,7 @@ from opsconsole.house import translate as translate_data
 @dataclass(slots=True)
 class Work:
     """One change under way. `fence` is the lease token it began with: a higher one in the run row means that somebody
-    else goes on with it."""
+    else goes on with it. `agreed` says who or what stood for the second person; every journal row repeats it."""
 
     ctx: Context
     operation: Operation
@@ -44,6 +44,7 @@ class Work:
     reason: str | None
     run_id: str
     fence: int = 0
+    agreed: dict[str, Any] = field(default_factory=dict)
 
 
 async def one_target(work: Work, outcome: Outcome) -> None:
@@ -156,7 +157,7 @@ def state_of(found: Iterable[str]) -> str:
 
 def _entry(work: Work, outcome: Outcome) -> audit.Entry:
     caller, target = work.ctx.caller, outcome.target
-    detail: dict[str, Any] = {"host": target.host, "via": caller.via}
+    detail: dict[str, Any] = {"host": target.host, "via": caller.via, **work.agreed}
     if caller.on_behalf:
         detail["on_behalf"] = caller.on_behalf
     kind, key, name = target.journal or (target.kind, target.id, target.name)

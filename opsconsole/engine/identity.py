@@ -20,12 +20,14 @@ _MAX_ANCESTORS = 64
 @dataclass(frozen=True, slots=True)
 class Identity:
     """`username` is the operator; `account` the account the process runs as; `source` the peer address of his ssh
-    session when the kernel's process tree shows one, else `local`."""
+    session when the kernel's process tree shows one, else `local`; `login` the operator who came with a token,
+    which may be another user's."""
 
     username: str
     account: str
     through_sudo: bool
     source: str = "local"
+    login: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def confirmation(plan: Plan, policy: Policy, *, second_person: bool = False) -> 
         rung, why = rung + 1, f"{why}, in production"
     if rung < 3 and any(target.say_name for target in plan.targets):
         rung, why = 3, "this could cut the way we came in"
-    expect = {0: None, 1: "yes", 2: str(count), 4: None}.get(rung)
+    expect = {0: None, 1: "yes", 2: str(count), 4: "approval"}.get(rung)
     if rung == 3:
         expect = _name(plan) if count == 1 else f"{count} {_name(plan)}"
     return Confirmation(rung=rung, expect=expect, needs_reason=rung == 3, why=why)
@@ -60,12 +60,15 @@ def _name(plan: Plan) -> str:
 
 
 def check(plan: Plan, wanted: Confirmation, given: str | None, reason: str | None) -> None:
-    """Accept what was typed, or say what is expected (exit 7). A digest other than the plan's is `plan_stale`."""
+    """Accept what was typed, or say what is expected (exit 7). A digest other than the plan's is `plan_stale`.
+
+    Nothing that can be typed stands for a second person: rung 4 is always refused here (`second_person.py`).
+    """
     if wanted.rung == 0:
         return
     data: dict[str, Any] = {"rung": wanted.rung, "expect": wanted.expect, "plan_digest": plan.digest}
     if wanted.rung == 4:
-        raise ApprovalRequired(why=wanted.why, **data)
+        raise ApprovalRequired(why=wanted.why, how="nothing that was given here stands for one", **data)
     if given is not None and _looks_like_digest(given) and wanted.rung in {1, 2}:
         if given != plan.digest:
             raise PlanStale(plan_digest=plan.digest)

@@ -15,24 +15,27 @@ from sqlmodel import Session
 
 from data.errors import DataError
 from data.models import Run
-from opsconsole.engine import authorise, execute, ladder, leases, runs
+from opsconsole.engine import audit, authorise, execute, ladder, leases, runs, second_person
 from opsconsole.engine.context import Context
-from opsconsole.engine.errors import ConsoleError, EmptyList, PermissionGrantDenied, PlanStale
+from opsconsole.engine.errors import ApprovalInvalid, ConsoleError, EmptyList, PermissionGrantDenied, PlanStale
 from opsconsole.engine.execute import Work
 from opsconsole.engine.ids import uuid7
 from opsconsole.engine.plan import Confirmation, Plan
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
+from opsconsole.engine.second_person import Second
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What the operator gave: the typed confirmation, the reason, and the digest of the plan he saw (if he saw one)."""
+    """What the operator gave: the typed confirmation (or the id of an approval), the reason, and the digest of the plan
+    he saw (if he saw one). `break_glass` goes on without the second person where one is needed."""
 
     confirm: str | None = None
     reason: str | None = None
     plan_digest: str | None = None
+    break_glass: bool = False
 
 
 async def plan_change(ctx: Context, operation: Operation, given: Input) -> tuple[Change[Any], Plan, Confirmation]:
@@ -64,31 +67,61 @@ async def perform(ctx: Context, operation: Operation, given: Input, consent: Con
     change, plan, wanted = await plan_change(ctx, operation, given)
     if consent.plan_digest is not None and consent.plan_digest != plan.digest:
         raise PlanStale(plan_digest=plan.digest)
-    ladder.check(plan, wanted, consent.confirm, consent.reason)
+    second = await agreed(ctx, operation, plan, wanted, given, consent)
     work = Work(ctx, operation, change, plan, consent.reason, uuid7())
     outcomes = [Outcome(target, state="skipped", before=dict(target.before)) for target in plan.targets]
     try:
-        await ctx.database.write(lambda tx: _begin(tx, work, given))
+        execute.anchor(ctx, await ctx.database.write(lambda tx: _begin(tx, work, given, second)))
     except asyncio.CancelledError:
         await _to_its_end(_abandon(work, outcomes))
         raise
-    async with _beating(work):
+    except ApprovalInvalid as error:
+        await authorise.record_refusal(ctx, operation, error)
+        raise
+    async with _beating(work), second_person.loud(ctx, second, work.agreed):
         await _execute_all(work, outcomes)
         await work.change.settle(outcomes)
-    return await _to_its_end(execute.record(work, outcomes))
+    answer = await _to_its_end(execute.record(work, outcomes))
+    await change.told(answer)
+    return answer
 
 
-def _begin(tx: Session, work: Work, given: Input) -> None:
+async def agreed(
+    ctx: Context, operation: Operation, plan: Plan, wanted: Confirmation, given: Input, consent: Consent
+) -> Second | None:
+    """The ladder: what confirms the plan, or the error that says what would. At its top it is another person, and the
+    answer must be taken in the transaction that begins the change."""
+    if wanted.rung != second_person.RUNG:
+        ladder.check(plan, wanted, consent.confirm, consent.reason)
+        return None
+    return await second_person.given(
+        ctx,
+        operation,
+        plan,
+        wanted,
+        given,
+        confirm=consent.confirm,
+        reason=consent.reason,
+        break_glass=consent.break_glass,
+    )
+
+
+def _begin(tx: Session, work: Work, given: Input, second: Second | None) -> dict[str, Any] | None:
+    """The leases, the run row and, at the top of the ladder, the use of the approval: all of it or nothing. Answers
+    the head of the journal when something was written there."""
     ctx = work.ctx
+    if second is not None:
+        work.agreed = second.take(tx, ctx, run_id=work.run_id)
     work.fence = runs.begin(
         tx,
         work.run_id,
         work.plan,
         ctx.caller,
-        given=given.model_dump(mode="json", exclude_unset=True),
+        given=given.shown(),
         reason=work.reason,
         now=ctx.now(),
     )
+    return audit.head_of(tx) if second is not None else None
 
 
 async def _to_its_end(work: Coroutine[Any, Any, T]) -> T:

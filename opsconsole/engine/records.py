@@ -41,7 +41,7 @@ def record_plan(
         level=level,
         dependents=tuple(dependents),
         warnings=tuple(warnings),
-        input=given.model_dump(mode="json", exclude_unset=True),
+        input=given.shown(),
     )
 
 

@@ -39,6 +39,10 @@ class Input(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=2_000_000)
 
+    def shown(self) -> Json:
+        """What the record of a run keeps of it; secret fields are hidden."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
 
 class Nothing(Input):
     """An operation without input."""
@@ -108,6 +112,9 @@ class Change(Generic[I]):
     def record(self, tx: Session, outcomes: list[Outcome]) -> Any:
         """Write the change. Nothing to write for changes that live only on a host."""
         return {}
+
+    async def told(self, answer: Any) -> None:
+        """After the commit: tell those outside who want to know. It is done by now, so nothing may be raised."""
 
     def audit_entries(self, outcomes: list[Outcome]) -> list[Entry]:
         """Journal rows beside the one per target (one per flag granted), asked for after `record`. Who, where from,

@@ -26,6 +26,10 @@ class Settings:
     budget_prod: int = 200
     budget_stage: int = 500
     budget_dev: int = 2000
+    approval_hours: float = 24.0
+    break_glass: bool = True
+    webhook: str = ""
+    webhook_ca: str = ""
     ssh_files: str = "system"
     theme: str = "auto"
     mouse: bool = True
@@ -49,6 +53,7 @@ _RANGES = {
     "budget_prod": (1, 100_000),
     "budget_stage": (1, 100_000),
     "budget_dev": (1, 100_000),
+    "approval_hours": (0.05, 720.0),
 }
 
 
@@ -89,6 +94,8 @@ def _problem(name: str, value: Any) -> str | None:
         value = float(value)
     if type(value) is not type(default):
         return f"must be a {type(default).__name__}, not {value!r}"
+    if name == "webhook" and value and not value.startswith(("https://", "http://localhost", "http://127.0.0.1")):
+        return "must be https://HOST/PATH; http is taken only for this machine"
     if name in _CHOICES and value not in _CHOICES[name]:
         return f"must be one of {', '.join(_CHOICES[name])}, not {value!r}"
     if name in _RANGES and not _RANGES[name][0] <= value <= _RANGES[name][1]:

@@ -34,4 +34,4 @@ async def identify(database: Database, value: str, who: Identity) -> Identity:
     username = await database.read(work)
     if username is None:
         raise NotSignedIn(reason=_REFUSED)
-    return replace(who, username=username)
+    return replace(who, username=username, login=who.username)

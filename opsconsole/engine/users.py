@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import case, true
 from sqlmodel import Session, col, or_, select
 
 from data.models import ApplicationGrant, BusinessGrant, HostGrant, ModuleGrant, Role, User, UserRole
 from opsconsole.engine.caller import Caller, Rights
 from opsconsole.engine.decide import Needs, Subject, decide
+from opsconsole.engine.permissions import OBJECT_KINDS, alternatives
 
+ADMINISTRATORS = "@admin"
 _MANY = 5
+_LOOKED_AT = 500
 
 
 def load_caller(tx: Session, username: str, **more: str | None) -> Caller | None:
@@ -68,13 +76,66 @@ def rights_of(tx: Session, user_id: int, role_ids: frozenset[int]) -> Rights:
     )
 
 
+def unfrozen(needs: Needs) -> Needs:
+    """The same rights without the freezes: those come and go, and hold whoever acts."""
+    return replace(needs, kind="read")
+
+
 def who_could(tx: Session, needs: Needs, subject: Subject | None) -> list[str]:
     """Names of up to five enabled users who may do this to the subject, freezes aside."""
+    return who_could_all(tx, needs, [subject])
+
+
+def who_could_all(
+    tx: Session, needs: Needs, subjects: Sequence[Subject | None], *, without: Collection[str] = ()
+) -> list[str]:
+    """Names of up to five enabled users who may do this to every one of the subjects, freezes aside. Only those are
+    looked at who hold something that bears on it, administrators first."""
     names: list[str] = []
-    unfrozen = Needs(needs.operation, needs.permission, "read", needs.danger, needs.module, needs.target_permission)
-    for user in tx.exec(select(User).where(User.status == "enabled").order_by(col(User.id)).limit(500)):
-        if decide(caller_of(tx, user), unfrozen, subject).allowed:
+    wanted, asked = unfrozen(needs), list(dict.fromkeys(subjects))
+    for user in tx.exec(_candidates(wanted, list(without))):
+        caller = caller_of(tx, user)
+        if all(decide(caller, wanted, subject).allowed for subject in asked):
             names.append(user.username)
         if len(names) == _MANY:
             break
     return names
+
+
+def _candidates(needs: Needs, without: list[str]) -> Any:
+    """Enabled users with at least one grant, of their own or of a role, of what the permission asks for."""
+    has_role = select(col(UserRole.user_id)).join(Role, col(Role.id) == col(UserRole.role_id))
+    administrators = has_role.where(Role.name == ADMINISTRATORS)
+    found: list[Any] = [col(User.id).in_(administrators)]
+    for way in alternatives(needs.permission):
+        found += [true()] if way in {"self", "public"} else [_holding(*grant) for grant in _grants_of(way)]
+    is_administrator = case((col(User.id).in_(administrators), 0), else_=1)
+    return (
+        select(User)
+        .where(User.status == "enabled", col(User.username).not_in(without), or_(*found))
+        .order_by(is_administrator, col(User.id))
+        .limit(_LOOKED_AT)
+    )
+
+
+def _grants_of(way: str) -> list[tuple[Any, Any]]:
+    """The grant tables with the condition under which a row of them may satisfy one permission."""
+    prefix, _, rest = way.partition(".")
+    if prefix == "module":
+        module, _, flag = rest.partition(".")
+        return [(ModuleGrant, (col(ModuleGrant.module_name) == module) & (col(ModuleGrant.flag) == flag))]
+    module, _, for_all = OBJECT_KINDS[prefix]
+    tables: dict[str, Any] = {"host": HostGrant, "app": ApplicationGrant, "business": BusinessGrant}
+    table = tables[prefix]
+    grants: list[tuple[Any, Any]] = [(table, col(table.flag) == rest)]
+    if rest in for_all:
+        general = (col(ModuleGrant.module_name) == module) & (col(ModuleGrant.flag) == for_all[rest])
+        grants.append((ModuleGrant, general))
+    return grants
+
+
+def _holding(table: Any, condition: Any) -> Any:
+    of_user = select(table.subject_id).where(table.subject_type == "user", condition)
+    of_role = select(table.subject_id).where(table.subject_type == "role", condition)
+    with_role = select(col(UserRole.user_id)).where(col(UserRole.role_id).in_(of_role))
+    return or_(col(User.id).in_(of_user), col(User.id).in_(with_role))

@@ -2,5 +2,6 @@
 
 from tests.opsconsole.houses import bench, small_bench
 from tests.opsconsole.probes import probe
+from tests.opsconsole.wiping import wipe
 
-__all__ = ["bench", "probe", "small_bench"]
+__all__ = ["bench", "probe", "small_bench", "wipe"]

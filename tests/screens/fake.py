@@ -170,6 +170,7 @@ class FakeClient:
         self.asked: asyncio.Queue[Question] = asyncio.Queue()
         self.calls: list[tuple[str, Json, str | None, str | None]] = []
         self.digests: list[str | None] = []
+        self.broke_glass: list[str] = []
         self.planned: list[tuple[str, Json]] = []
         self.answers: list[tuple[int, str | None]] = []
         self.streams: list[tuple[str, Json]] = []
@@ -189,7 +190,9 @@ class FakeClient:
         confirm: str | None = None,
         reason: str | None = None,
         plan_digest: str | None = None,
+        break_glass: bool = False,
     ) -> Any:
+        self.broke_glass += [operation] if break_glass else []
         self.calls.append((operation, dict(data or {}), confirm, reason))
         self.digests.append(plan_digest)
         if operation == "services.get":

@@ -1,0 +1,1 @@
+"""Approvals and reviews: asking for a second person, deciding, and looking at what was done without one."""

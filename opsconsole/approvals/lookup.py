@@ -1,0 +1,196 @@
+"""Which requests and reviews a caller sees, how they are answered, and planning a request again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, or_, select
+
+from data.models import Approval, Review, User
+from opsconsole.engine import approvals as engine
+from opsconsole.engine import dispatch
+from opsconsole.engine.caller import Caller
+from opsconsole.engine.canonical import utc_text
+from opsconsole.engine.context import Context
+from opsconsole.engine.errors import ApprovalInvalid, ConsoleError, ObjectNotFound
+from opsconsole.engine.given import bound, whole
+from opsconsole.engine.perform import plan_change
+from opsconsole.engine.plan import Confirmation, Plan
+from opsconsole.engine.registry import Input, Json, Operation, find
+from opsconsole.engine.users import caller_of
+from opsconsole.journal.runs import sees_all
+
+MOST_JUDGED = 500
+"""Open rows of which is worked out whether the caller may decide them, the newest first."""
+
+
+def objection(caller: Caller, row: Approval) -> str | None:
+    """Why this caller cannot decide the request; None when he can."""
+    return engine.objection(caller, find(row.operation).needs, engine.subjects_of(row.subjects), row.requester_persons)
+
+
+def review_objection(caller: Caller, row: Review) -> str | None:
+    """Why this caller cannot close the review: whoever could have been the second person then can."""
+    return engine.objection(caller, find(row.operation).needs, engine.subjects_of(row.subjects), row.who_persons)
+
+
+def decidable(tx: Session, caller: Caller, now: datetime) -> list[str]:
+    """The ids of the open requests that this caller may decide."""
+    rows = tx.exec(
+        select(Approval)
+        .where(col(Approval.state).in_(engine.OPEN), Approval.expires_at > now)
+        .order_by(col(Approval.id).desc())
+        .limit(MOST_JUDGED)
+    )
+    return [row.id for row in rows if objection(caller, row) is None]
+
+
+def closable(tx: Session, caller: Caller) -> list[str]:
+    """The ids of the open reviews that this caller may close."""
+    rows = tx.exec(
+        select(Review).where(col(Review.closed_at).is_(None)).order_by(col(Review.id).desc()).limit(MOST_JUDGED)
+    )
+    return [row.id for row in rows if review_objection(caller, row) is None]
+
+
+def visible_approvals(tx: Session, ctx: Context) -> list[Any]:
+    """Conditions: one's own, those he decided or may decide; all with the right to view the journal."""
+    if sees_all(ctx):
+        return []
+    me = ctx.caller.user_id
+    mine = or_(col(Approval.requester_id) == me, col(Approval.decided_by_id) == me)
+    return [or_(mine, col(Approval.id).in_(decidable(tx, ctx.caller, ctx.now())))]
+
+
+def visible_reviews(tx: Session, ctx: Context) -> list[Any]:
+    if sees_all(ctx):
+        return []
+    me = ctx.caller.user_id
+    mine = or_(col(Review.who_id) == me, col(Review.closed_by_id) == me)
+    return [or_(mine, col(Review.id).in_(closable(tx, ctx.caller)))]
+
+
+def find_approval(tx: Session, ctx: Context, approval_id: str) -> Approval:
+    """A request the caller may see."""
+    row = tx.get(Approval, approval_id)
+    if row is not None and not sees_all(ctx):
+        mine = ctx.caller.user_id in {row.requester_id, row.decided_by_id}
+        open_to_him = engine.state_of(row, ctx.now()) in engine.OPEN and objection(ctx.caller, row) is None
+        row = row if mine or open_to_him else None
+    if row is None:
+        raise ObjectNotFound(entity="approval", id=approval_id, hint="; see: approvals list", field="id")
+    return row
+
+
+def find_review(tx: Session, ctx: Context, review_id: str) -> Review:
+    """A review the caller may see."""
+    row = tx.get(Review, review_id)
+    if row is not None and not sees_all(ctx) and ctx.caller.user_id not in {row.who_id, row.closed_by_id}:
+        row = row if row.closed_at is None and review_objection(ctx.caller, row) is None else None
+    if row is None:
+        raise ObjectNotFound(entity="review", id=review_id, hint="; see: reviews list", field="id")
+    return row
+
+
+def approval_json(row: Approval, caller: Caller, now: datetime) -> Json:
+    """The request as lists and answers show it."""
+    state = engine.state_of(row, now)
+    because = objection(caller, row) if state in engine.OPEN else f"it is {state}"
+    return {
+        "id": row.id,
+        "operation": row.operation,
+        "summary": row.summary,
+        "why": row.why,
+        "state": state,
+        "permission": row.permission,
+        "level": row.level,
+        "targets": len(row.plan.get("targets") or ()),
+        "plan_digest": row.plan_digest,
+        "requester": row.requester,
+        "persons": row.requester_persons,
+        "reason": row.reason,
+        "requested_at": utc_text(row.requested_at),
+        "expires_at": utc_text(row.expires_at),
+        "decided_by": row.decided_by,
+        "decided_at": _text(row.decided_at),
+        "decision_reason": row.decision_reason,
+        "used_at": _text(row.used_at),
+        "run_id": row.run_id,
+        "task_id": row.task_id,
+        "incident_id": row.incident_id,
+        "mine": row.requester_id == caller.user_id,
+        "may_decide": because is None,
+        "because": because,
+    }
+
+
+def review_json(row: Review, caller: Caller) -> Json:
+    because = review_objection(caller, row) if row.closed_at is None else "it is closed"
+    return {
+        "id": row.id,
+        "state": "open" if row.closed_at is None else "closed",
+        "operation": row.operation,
+        "summary": row.summary,
+        "level": row.level,
+        "who": row.who,
+        "persons": row.who_persons,
+        "reason": row.reason,
+        "opened_at": utc_text(row.opened_at),
+        "run_id": row.run_id,
+        "task_id": row.task_id,
+        "plan_digest": row.plan_digest,
+        "incident_id": row.incident_id,
+        "closed_by": row.closed_by,
+        "closed_at": _text(row.closed_at),
+        "note": row.note,
+        "may_close": because is None,
+        "because": because,
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return utc_text(moment) if moment is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned:
+    """What a request would do now."""
+
+    operation: Operation
+    given: Input
+    plan: Plan
+    confirmation: Confirmation
+
+
+async def given_again(ctx: Context, row: Approval) -> tuple[Operation, Json]:
+    """The input of an open request, its secrets opened. ApprovalInvalid when it is not what was given."""
+    packed = None
+    if row.sealed is not None:
+        packed = await ctx.house.unseal(row.sealed, context=engine.sealed_for(row.id))
+    operation, data = find(row.operation), whole(row.input, packed)
+    if bound(ctx.house.audit_key, operation.id, dispatch.validate(operation, data)) != row.bound_to:
+        raise ApprovalInvalid(id=row.id, reason="its input is not the one it was asked for with")
+    return operation, data
+
+
+async def replan(ctx: Context, row: Approval) -> Replanned:
+    """Plan an open request again, with the rights its requester has now."""
+    operation, data = await given_again(ctx, row)
+    given = dispatch.validate(operation, data)
+    requester = await ctx.database.read(lambda tx: _requester(tx, row))
+    try:
+        _, plan, confirmation = await plan_change(Context(ctx.house, requester), operation, given)
+    except ConsoleError as error:
+        if error.exit_status != 3:
+            raise
+        raise ApprovalInvalid(id=row.id, reason=f"{row.requester} may not do it any more: {error.message}") from error
+    return Replanned(operation, given, plan, confirmation)
+
+
+def _requester(tx: Session, row: Approval) -> Caller:
+    user = tx.get(User, row.requester_id)
+    if user is None or user.username != row.requester:
+        raise ApprovalInvalid(id=row.id, reason=f"{row.requester} is no user any more")
+    return caller_of(tx, user, via="approval", source=row.source)
