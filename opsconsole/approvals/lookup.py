@@ -84,16 +84,6 @@ def find_approval(tx: Session, ctx: Context, approval_id: str) -> Approval:
     return row
 
 
-def find_review(tx: Session, ctx: Context, review_id: str) -> Review:
-    """A review the caller may see."""
-    row = tx.get(Review, review_id)
-    if row is not None and not sees_all(ctx) and ctx.caller.user_id not in {row.who_id, row.closed_by_id}:
-        row = row if row.closed_at is None and review_objection(ctx.caller, row) is None else None
-    if row is None:
-        raise ObjectNotFound(entity="review", id=review_id, hint="; see: reviews list", field="id")
-    return row
-
-
 def approval_json(row: Approval, caller: Caller, now: datetime) -> Json:
     """The request as lists and answers show it."""
     state = engine.state_of(row, now)

@@ -10,12 +10,12 @@ from sqlmodel import Session, col, select
 from data.feed import announce
 from data.models import Review
 from opsconsole.approvals.changes import Reason
-from opsconsole.approvals.lookup import find_review, review_json, review_objection, visible_reviews
+from opsconsole.approvals.lookup import review_json, review_objection, visible_reviews
 from opsconsole.engine import approvals as engine
 from opsconsole.engine import authorise
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
-from opsconsole.engine.errors import PermissionDenied, StateConflict
+from opsconsole.engine.errors import ObjectNotFound, PermissionDenied, StateConflict
 from opsconsole.engine.notify import tell
 from opsconsole.engine.pages import Paged, page_of
 from opsconsole.engine.plan import Plan, Target
@@ -64,9 +64,9 @@ async def list_reviews(ctx: Context, query: ListReviews) -> Json:
 )
 class CloseReview(Change[Close]):
     async def plan(self) -> Plan:
-        row = await self.ctx.database.read(lambda tx: find_review(tx, self.ctx, self.input.id))
-        _refuse_closed(row)
+        row = await self.ctx.database.read(lambda tx: _known(tx, self.input.id))
         await self._authorise(row)
+        _refuse_closed(row)
         target = Target(
             kind="review",
             id=row.id,
@@ -116,6 +116,13 @@ class CloseReview(Change[Close]):
 
     async def told(self, answer: Any) -> None:
         answer["not_told"] = await tell(self.ctx.house, "review_closed", answer)
+
+
+def _known(tx: Session, review_id: str) -> Review:
+    row = tx.get(Review, review_id)
+    if row is None:
+        raise ObjectNotFound(entity="review", id=review_id, hint="; see: reviews list", field="id")
+    return row
 
 
 def _refuse_closed(row: Review) -> None:

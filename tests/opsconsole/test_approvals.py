@@ -262,10 +262,10 @@ async def test_a_requester_without_rights_is_not_approved(bench: Bench) -> None:
 async def test_nobody_could_approve(bench: Bench) -> None:
     two = await pair(bench)
     await two.take_rights("bob", two.hosts[0])
-    with pytest.raises(NobodyCanApprove, match="host.delete_host") as refused:
+    with pytest.raises(NobodyCanApprove, match=r"host\.delete_host") as refused:
         await two.ask()
     assert (refused.value.exit_status, refused.value.data["administrators"]) == (3, "nobody")
-    with pytest.raises(ApprovalRequired, match="nobody else holds host.delete_host") as required:
+    with pytest.raises(ApprovalRequired, match=r"nobody else holds host\.delete_host") as required:
         await two.perform()
     assert required.value.data["eligible"] == []
     await bench.user("root", admin=True)
@@ -280,7 +280,7 @@ async def test_rejected_and_withdrawn(bench: Bench, wipe: type[Wipe]) -> None:
     with pytest.raises(PermissionDenied, match="only ann can withdraw"):
         await bench.call(two.bob, "approvals.withdraw", {"id": rejected})
     await bench.call(two.bob, "approvals.reject", {"id": rejected, "reason": "still in use"})
-    with pytest.raises(ApprovalInvalid, match="it was rejected by bob.*still in use"):
+    with pytest.raises(ApprovalInvalid, match=r"it was rejected by bob.*still in use"):
         await two.perform(rejected)
     withdrawn = await two.ask()
     await bench.call(two.ann, "approvals.withdraw", {"id": withdrawn})
@@ -352,7 +352,7 @@ async def test_no_secret_lies_in_the_database(bench: Bench) -> None:
     """Not while it waits, not after; nowhere in any table or row."""
     two = await pair(bench)
     secrets = ("hunter2-password", "hunter2-pin")
-    given = {"password": secrets[0], "disks": [{"name": "sda", "pin": secrets[1]}]}
+    given: dict[str, Any] = {"password": secrets[0], "disks": [{"name": "sda", "pin": secrets[1]}]}
 
     async def everything() -> str:
         def work(tx: Session) -> str:
@@ -446,19 +446,20 @@ async def test_an_approval_of_a_task_serves_that_task_alone(bench: Bench, wipe: 
         await two.perform(approval_id)
     with pytest.raises(StateConflict, match="begins by itself"):
         await bench.call(two.ann, "approvals.perform", {"id": approval_id}, confirm=approval_id)
+
+    async def consumed(task: str | None) -> Approval:
+        def work(tx: Session) -> Approval:
+            return engine.consume(tx, approval_id, digest, two.ann.user_id, now, task_id=task)
+
+        return await bench.database.write(work)
+
     for task in ("task-2", None):
         with pytest.raises(ApprovalInvalid):
-            await bench.database.write(
-                lambda tx, task=task: engine.consume(tx, approval_id, digest, two.ann.user_id, now, task_id=task)
-            )
-    used = await bench.database.write(
-        lambda tx: engine.consume(tx, approval_id, digest, two.ann.user_id, now, task_id="task-1")
-    )
+            await consumed(task)
+    used = await consumed("task-1")
     assert (used.state, used.run_id) == ("used", "task-1")
     with pytest.raises(ApprovalInvalid, match="used already"):
-        await bench.database.write(
-            lambda tx: engine.consume(tx, approval_id, digest, two.ann.user_id, now, task_id="task-1")
-        )
+        await consumed("task-1")
     assert wipe.wiped == []
 
 
@@ -523,4 +524,3 @@ async def test_over_budget_with_a_standing_plan(bench: Bench, probe: type[Probe]
     await bench.call(bob, "approvals.approve", {"id": asked["id"], "reason": "fine"}, confirm="yes")
     await bench.call(ann, PROBE, given, confirm=asked["id"])
     assert sorted(probe.executed) == [0, 1, 2, 3]
-
