@@ -66,6 +66,11 @@ def announce_all(
             session.connection().execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
 
 
+def newest(session: Session) -> int:
+    """Number of the newest announced change: as long as it is the same, nothing was announced."""
+    return session.connection().execute(select(func.max(Change.id))).scalar() or 0
+
+
 def trim(database: Database, older_than: timedelta = KEPT) -> int:
     """Delete announced rows older than `older_than` in short transactions, never the newest; answers how many."""
     removed = 0

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -25,7 +26,7 @@ from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
 from opsconsole.engine.ladder import Policy
-from opsconsole.engine.users import caller_of, load_caller
+from opsconsole.engine.users import administrators, load_caller
 
 if TYPE_CHECKING:
     from drivers.ssh_types import Prompter
@@ -109,9 +110,10 @@ class House:
                 await self.database.write(lambda tx: _first_user(tx, who))
             real = await self.database.read(lambda tx: load_caller(tx, who.username, **about))
         if real is None:
-            admins = await self.database.read(_administrators)
+            admins = await self.database.read(administrators)
             ask = ", ".join(admins) or "nobody"
             raise NotSignedIn(reason=f"{who.username} is not a user of this console; ask an administrator: {ask}")
+        real = replace(real, token=who.token, until=who.until)
         if as_user is not None and as_user != real.username:
             real = await self._acting_as(real, as_user)
         if self.database.read_only:
@@ -127,7 +129,12 @@ class House:
         other = await self.database.read(lambda tx: load_caller(tx, as_user, **about))
         if other is None:
             raise NotSignedIn(reason=f"--as: there is no user {as_user}")
-        return other
+        return replace(other, token=real.token, until=real.until)
+
+    def stranger(self, who: identity.Identity, *, via: str) -> Caller:
+        """Somebody who is no user: he may sign in or ask for a new password, and nothing else."""
+        caller = Caller(user_id=0, username=who.username, via=via, source=who.source, signed_in=False)
+        return caller.with_read_only("the database cannot be written") if self.database.read_only else caller
 
     async def sweep(self, *, force: bool = False) -> list[str]:
         """Close the runs of dead processes and the requests nobody answered in time, at most every ten seconds. Cheap:
@@ -190,11 +197,6 @@ def _first_user(tx: Session, who: identity.Identity) -> None:
     admin = tx.exec(select(Role).where(Role.name == "@admin")).one()
     tx.add(UserRole(user_id=user.id, role_id=admin.id))
     announce(tx, "user", user.id, "created")
-
-
-def _administrators(tx: Session) -> list[str]:
-    users = tx.exec(select(User).where(User.status == "enabled").limit(500)).all()
-    return [user.username for user in users if caller_of(tx, user).administrator][:5]
 
 
 def translate(error: data_errors.DataError) -> ConsoleError:

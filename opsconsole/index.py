@@ -32,19 +32,31 @@ OPERATIONS: tuple[Operation, ...] = (
     ('access.roles.users.add', 'Add users to a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
     ('access.roles.users.list', 'List the users of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.users.remove', 'Remove users from a role', 'module.access.grant_permission', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, True),
+    ('access.sessions.list', 'List who is signed in by a password, and until when', 'self | module.access.view_user', 'none', 'read', ('session',), '', 'opsconsole.access.sessions', False, False),
+    ('access.sessions.login', 'Sign in to the console', 'public', 'none', 'action', (), '', 'opsconsole.access.sessions', False, False),
+    ('access.sessions.logout', 'Sign out of the console', 'self', 'none', 'action', ('session',), '', 'opsconsole.access.sessions', False, False),
+    ('access.tokens.create', 'Create an auth token; its value is shown this once', 'module.access.manage_auth_token', 'low', 'write', ('token',), '', 'opsconsole.access.tokens', False, False),
+    ('access.tokens.delete', 'Delete an auth token; it opens nothing from then on', 'module.access.manage_auth_token', 'high', 'write', ('token',), '', 'opsconsole.access.tokens', False, False),
+    ('access.tokens.get', 'Show an auth token', 'module.access.manage_auth_token', 'none', 'read', ('token',), '', 'opsconsole.access.tokens', False, False),
+    ('access.tokens.list', 'List auth tokens with filters name, value, description', 'module.access.manage_auth_token', 'none', 'read', ('token',), '', 'opsconsole.access.tokens', False, False),
+    ('access.tokens.update', 'Change name and description of an auth token', 'module.access.manage_auth_token', 'low', 'write', ('token',), '', 'opsconsole.access.tokens', False, False),
     ('access.users.application_permissions', 'List the application permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
     ('access.users.assign_roles', 'Give roles to a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.change_password', 'Change the password, original password needed', 'self', 'low', 'action', ('user',), '', 'opsconsole.access.renewal', False, False),
     ('access.users.disable', 'Disable a user: he cannot sign in, his sessions and tokens stop working at once', 'module.access.manage_user', 'high', 'action', ('user',), '', 'opsconsole.access.users', False, False),
     ('access.users.enable', 'Enable a user', 'module.access.manage_user', 'low', 'action', ('user',), '', 'opsconsole.access.users', False, False),
+    ('access.users.forget_password', 'Start a password reset through the company email', 'public', 'low', 'action', (), '', 'opsconsole.access.renewal', False, False),
     ('access.users.get', 'Show a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
     ('access.users.grant_application', 'Set application permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
     ('access.users.grant_business', 'Set product line permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
     ('access.users.grant_host', 'Set host permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
     ('access.users.grant_module', 'Set module permissions of a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.grants', False, True),
     ('access.users.host_permissions', 'List the host permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
+    ('access.users.issue_code', 'Make a code with which a user sets a new password, to be handed over; it is shown this once', 'module.access.manage_user', 'high', 'action', ('user',), '', 'opsconsole.access.renewal', False, False),
     ('access.users.list', 'List users with filters username, email, phone, status', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.users', False, False),
     ('access.users.module_permissions', 'List the module permissions of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.grants', False, False),
     ('access.users.remove_roles', 'Take roles from a user', 'module.access.grant_permission', 'low', 'write', ('user',), '', 'opsconsole.access.roles', False, True),
+    ('access.users.reset_password', 'Set a new password with a code, which is good once', 'public', 'low', 'action', (), '', 'opsconsole.access.renewal', False, False),
     ('access.users.roles.list', 'List the roles of a user', 'module.access.view_user', 'none', 'read', ('user',), '', 'opsconsole.access.roles', False, False),
     ('access.users.update', 'Change email and phone of a user', 'module.access.manage_user | self', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
     ('approvals.approve', 'Agree to what somebody asked for; it is planned again first and must still be the same', 'self', 'high', 'action', ('approval',), '', 'opsconsole.approvals.changes', False, False),
@@ -262,6 +274,43 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'access.sessions.list': (
+        ('user', 'int|str', False, False, False, (), ''),
+        ('all', 'bool', False, False, False, (), ''),
+    ),
+    'access.sessions.login': (
+        ('username', 'str', True, False, False, (), ''),
+        ('password', 'str', True, True, False, (), ''),
+        ('otp', 'str', False, True, False, (), ''),
+    ),
+    'access.sessions.logout': (
+        ('id', 'int', False, False, False, (), ''),
+        ('everywhere', 'bool', False, False, False, (), ''),
+    ),
+    'access.tokens.create': (
+        ('name', 'str', True, False, False, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+        ('expires_at', 'str', False, False, False, (), ''),
+    ),
+    'access.tokens.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.tokens.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.tokens.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('value', 'str', False, True, False, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+        ('user', 'str', False, False, False, (), ''),
+    ),
+    'access.tokens.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+    ),
     'access.users.application_permissions': (
         ('page', 'int', False, False, False, (), ''),
         ('page_size', 'int', False, False, False, (), ''),
@@ -272,11 +321,20 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'access.users.change_password': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('original_password', 'str', True, True, False, (), ''),
+        ('new_password', 'str', True, True, False, (), ''),
+    ),
     'access.users.disable': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
     'access.users.enable': (
         ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'access.users.forget_password': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('email', 'str', True, False, False, (), ''),
     ),
     'access.users.get': (
         ('id', 'int|str', True, False, False, (), ''),
@@ -305,6 +363,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
         ('hostname', 'str', False, False, False, (), ''),
     ),
+    'access.users.issue_code': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
     'access.users.list': (
         ('page', 'int', False, False, False, (), ''),
         ('page_size', 'int', False, False, False, (), ''),
@@ -319,6 +380,10 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'access.users.remove_roles': (
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'access.users.reset_password': (
+        ('code', 'str', True, True, False, (), ''),
+        ('new_password', 'str', True, True, False, (), ''),
     ),
     'access.users.roles.list': (
         ('id', 'int|str', True, False, False, (), ''),

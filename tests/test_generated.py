@@ -76,7 +76,9 @@ def fields_of(column: str) -> set[str]:
     """Names in an input column: a bare list is the field items; what is inside a list's entries is not looked at."""
     parts = [part.strip() for part in re.sub(r"\{[^}]*\}", "", column).split(",")]
     outer = [part for part in parts if part and "(per entry" not in part and "(ignored" not in part]
-    return {"items" if part.startswith("list of") else part.partition("(")[0].strip() for part in outer}
+    return {
+        "items" if part.startswith("list of") else part.partition("(")[0].partition(" or ")[0].strip() for part in outer
+    }
 
 
 def test_no_operation_hides_behind_a_command() -> None:

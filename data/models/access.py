@@ -134,6 +134,7 @@ class AuthToken(Record, table=True):
     user_id: int = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     expires_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_used_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class LoginSession(Record, table=True):
@@ -147,3 +148,28 @@ class LoginSession(Record, table=True):
     created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime)
     client_ip: str | None = None
+
+
+class PasswordReset(Record, table=True):
+    """A code that sets a new password once; only its hash is kept. `issued_by` is empty when it went out by mail."""
+
+    __tablename__ = "password_reset"
+
+    id: int = Field(default=None, primary_key=True)
+    user_id: int = Field(foreign_key="user.id", ondelete="CASCADE", index=True)
+    code_hash: str = Field(unique=True, repr=False)
+    issued_by: str = ""
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class Attempt(Record, table=True):
+    """One try at something that is limited (a password, a code, a mail); old ones are trimmed by the next try."""
+
+    __tablename__ = "attempt"
+    __table_args__ = (Index("ix_attempt_purpose", "purpose", "subject", "at"),)
+
+    id: int = Field(default=None, primary_key=True)
+    purpose: str
+    subject: str
+    at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)

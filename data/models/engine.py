@@ -88,7 +88,10 @@ class Lease(Record, table=True):
 
 
 class Audit(Record, table=True):
-    """One line of the journal: append-only, `seq` without gaps, `mac` chained through its step."""
+    """One line of the journal: append-only, `seq` without gaps, `mac` chained through its step.
+
+    `ordinal` counts the lines of one kind from 1 without gaps: page and number of a projection need no counting.
+    """
 
     __tablename__ = "audit"
     __table_args__ = (
@@ -97,6 +100,7 @@ class Audit(Record, table=True):
         Index("ix_audit_actor_seq", "actor", "seq"),
         Index("ix_audit_step", "step", "position"),
         Index("ix_audit_run_id", "run_id"),
+        Index("ix_audit_kind_ordinal", "kind", "ordinal"),
     )
 
     seq: int = Field(primary_key=True, sa_type=BIG_ID, sa_column_kwargs={"autoincrement": False})
@@ -104,6 +108,7 @@ class Audit(Record, table=True):
     position: int
     at: datetime = Field(sa_type=UtcDateTime)
     kind: str
+    ordinal: int = Field(default=0, sa_type=BIG_ID, sa_column_kwargs={"server_default": "0"})
     operation: str
     actor: str
     actor_id: int | None = None

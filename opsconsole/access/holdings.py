@@ -7,11 +7,12 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from data.models import ApplicationGrant, BusinessGrant, HostGrant, ModuleGrant, Role
+from data.models import ApplicationGrant, BusinessGrant, HostGrant, ModuleGrant, Role, User
 from opsconsole.access.lookup import ADMIN
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.decide import Subject, holds
 from opsconsole.engine.errors import PermissionGrantDenied
+from opsconsole.engine.users import caller_of
 
 _TABLES: tuple[tuple[str, Any, str], ...] = (
     ("host", HostGrant, "host_id"),
@@ -50,3 +51,19 @@ def refuse_role_beyond_own(tx: Session, caller: Caller, role: Role) -> None:
         for row in rows:
             object_id = getattr(row, of)
             refuse_beyond_own_on(caller, kind, object_id, f"{kind} {object_id}", [row.flag])
+
+
+def refuse_person_beyond_own(tx: Session, caller: Caller, user_id: int) -> None:
+    """Whoever can act as somebody (his password, his e-mail, his tokens) has his rights: so he must hold them all."""
+    if caller.administrator or caller.user_id == user_id:
+        return
+    user = tx.get(User, user_id)
+    if user is None:
+        return
+    other = caller_of(tx, user)
+    if other.administrator:
+        raise PermissionGrantDenied(user=caller.username, permission=f"what the administrator {other.username} may")
+    refuse_beyond_own(caller, sorted(other.rights.modules))
+    for kind, by_id in other.rights.objects.items():
+        for object_id, flags in by_id.items():
+            refuse_beyond_own_on(caller, kind, object_id, f"{kind} {object_id}", sorted(flags))

@@ -11,8 +11,8 @@ from sqlmodel import Session, col, select
 
 from data.feed import announce
 from data.models import LoginSession, Role, User, UserRole, utc_now
-from opsconsole.access import passwords
-from opsconsole.access.holdings import refuse_role_beyond_own
+from opsconsole.access import attempts, passwords
+from opsconsole.access.holdings import refuse_person_beyond_own, refuse_role_beyond_own
 from opsconsole.access.lookup import ADMIN, OneUser, Ref, find_role, find_user, user_target, users_json
 from opsconsole.engine import authorise
 from opsconsole.engine.context import Context
@@ -172,6 +172,9 @@ class Create(Change[CreateUser]):
         return {"id": user.id}
 
 
+_NEEDED = "your present password is needed to change your e-mail"
+
+
 class UpdateUser(Input):
     """`password` is one's own present one, asked for when one changes one's own e-mail."""
 
@@ -210,15 +213,26 @@ class Update(Change[UpdateUser]):
         undo = "access.users.update with the values before"
         return record_plan("access.users.update", summary, [user_target(user, before, after)], given, undo=undo)
 
+    _proof: str | None = None
+
     def _prove(self, tx: Session, user: User) -> None:
-        """An e-mail address is a way in: whoever changes his own shows his password, an administrator's changes only
-        an administrator."""
+        """An e-mail address is a way in: whoever changes his own shows his password, another's changes only who holds
+        all that he holds."""
         if user.id != self.ctx.caller.user_id:
-            _refuse_above(tx, self.ctx, user)
+            refuse_person_beyond_own(tx, self.ctx.caller, user.id)
         elif user.password_hash is not None:
-            given = self.input.password
-            if given is None or not passwords.matches(given.get_secret_value(), user.password_hash):
-                raise InvalidParameter(field="password", reason="your present password is needed to change your e-mail")
+            if self.input.password is None:
+                raise InvalidParameter(field="password", reason=_NEEDED)
+            self._proof = user.password_hash
+
+    async def execute(self, target: Target) -> None:
+        if self._proof is None or self.input.password is None:
+            return
+        name, given = target.name, self.input.password.get_secret_value()
+        await self.ctx.database.write(lambda tx: attempts.take(tx, "password", name, self.ctx.now()))
+        if not await asyncio.to_thread(passwords.matches, given, self._proof):
+            raise InvalidParameter(field="password", reason=_NEEDED)
+        await self.ctx.database.write(lambda tx: attempts.forgive(tx, "password", name))
 
     def record(self, tx: Session, outcomes: list[Outcome]) -> Json:
         target = outcomes[0].target

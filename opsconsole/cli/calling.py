@@ -14,6 +14,7 @@ from opsconsole.cli import output
 from opsconsole.cli.request import Request
 from opsconsole.engine import dispatch, identity, tokens
 from opsconsole.engine.context import Context
+from opsconsole.engine.errors import NotSignedIn
 from opsconsole.engine.perform import Consent
 from opsconsole.engine.registry import find
 from opsconsole.house import House, translate
@@ -99,7 +100,12 @@ async def _context(house: House, request: Request) -> Context:
     who = identity.who()
     if request.token is not None:
         who = await tokens.identify(house.database, request.token, who)
-    caller = await house.caller(who, via="call", as_user=request.as_user)
+    try:
+        caller = await house.caller(who, via="call", as_user=request.as_user)
+    except NotSignedIn:
+        if request.as_user is not None or find(request.operation).permission != "public":
+            raise
+        caller = house.stranger(who, via="call")
     if request.readonly and caller.read_only is None:
         caller = caller.with_read_only("--readonly was given")
     return Context(house, caller)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, func, select
 
 from data.models import Audit, AuditHead, AuditStep
 from opsconsole.engine.canonical import canonical, utc_text
@@ -31,6 +31,7 @@ SECRET_NAMES = frozenset(
         "original_password",
         "new_password",
         "community",
+        "reset_code",
     }
 )
 
@@ -118,6 +119,7 @@ def append(tx: Session, key: bytes, entries: Iterable[Entry], *, at: datetime) -
     head = tx.exec(select(AuditHead).where(AuditHead.id == 1).with_for_update()).one()
     number, first = head.step + 1, head.last_seq + 1
     macs: list[str] = []
+    counted: dict[str, int] = {}
     for position, entry in enumerate(wanted):
         row = Audit(
             seq=first + position,
@@ -125,6 +127,7 @@ def append(tx: Session, key: bytes, entries: Iterable[Entry], *, at: datetime) -
             position=position,
             at=at,
             mac="",
+            ordinal=_next_of(tx, entry.kind, counted),
             **{name: getattr(entry, name) for name in SIGNED if name not in {"seq", "step", "position"}},
         )
         row.detail, row.before, row.after = redact(row.detail), redact(row.before), redact(row.after)
@@ -145,3 +148,13 @@ def append(tx: Session, key: bytes, entries: Iterable[Entry], *, at: datetime) -
     head.step, head.last_seq, head.mac = step.step, step.last_seq, step.mac
     tx.add(head)
     return head
+
+
+def _next_of(tx: Session, kind: str, counted: dict[str, int]) -> int:
+    """The number of the next row among those of its kind; the head is locked, so nobody else counts meanwhile."""
+    if kind not in counted:
+        newest = select(func.max(Audit.ordinal)).where(col(Audit.kind) == kind)
+        with tx.no_autoflush:
+            counted[kind] = tx.exec(newest).one() or 0
+    counted[kind] += 1
+    return counted[kind]

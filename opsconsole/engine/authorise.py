@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
-from opsconsole.engine import audit
+from data.models import User
+from opsconsole.engine import audit, tokens
 from opsconsole.engine.anchors import note_at_home
+from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Decision, Subject, decide
-from opsconsole.engine.errors import ConsoleError, ModuleDisabled, PermissionDenied, ReadOnly, UserDisabled
+from opsconsole.engine.errors import ConsoleError, ModuleDisabled, NotSignedIn, PermissionDenied, ReadOnly, UserDisabled
 from opsconsole.engine.plan import Plan
 from opsconsole.engine.registry import Operation
-from opsconsole.engine.users import who_could
+from opsconsole.engine.users import administrators, load_caller, who_could
 
 
 async def coarse(ctx: Context, operation: Operation) -> None:
@@ -34,6 +36,41 @@ async def subjects(ctx: Context, operation: Operation, wanted: list[Subject]) ->
     refused = [(subject, decision) for subject, decision in decisions if not decision.allowed]
     if refused:
         await refuse(ctx, operation, refused)
+
+
+async def lost(ctx: Context, operation: Operation) -> ConsoleError | None:
+    """What has become of the right to an operation that goes on and on: disabled, withdrawn, expired; None: nothing."""
+    caller, now = ctx.caller, ctx.now()
+    if caller.until is not None and caller.until <= now:
+        return NotSignedIn(reason="the token has expired")
+
+    def work(tx: Session) -> Caller | None:
+        if caller.token is not None and not tokens.good(tx, caller.token, now):
+            return None
+        return load_caller(tx, caller.username)
+
+    fresh = await ctx.database.read(work)
+    if fresh is None:
+        return NotSignedIn(reason="the token was withdrawn")
+    decision = decide(fresh, operation.needs, None, now=now)
+    if decision.allowed:
+        try:
+            await ctx.database.read(lambda tx: refuse_gone(tx, ctx))
+        except ConsoleError as error:
+            return error
+        return None
+    return await ctx.database.read(lambda tx: _error(tx, ctx, operation, [(None, decision)]))
+
+
+def refuse_gone(tx: Session, ctx: Context) -> None:
+    """UserDisabled or NotSignedIn when the caller was disabled, or his token withdrawn, since his request began."""
+    caller = ctx.caller
+    names = [caller.username, caller.on_behalf] if caller.on_behalf else [caller.username]
+    disabled = tx.exec(select(User.username).where(col(User.username).in_(names), User.status == "disabled")).first()
+    if disabled is not None:
+        raise UserDisabled(user=disabled, administrators=", ".join(administrators(tx)) or "nobody")
+    if caller.token is not None and not tokens.good(tx, caller.token, ctx.now()):
+        raise NotSignedIn(reason="the token was withdrawn or has expired; nothing was done to this target")
 
 
 async def refuse(ctx: Context, operation: Operation, refused: Sequence[tuple[Subject | None, Decision]]) -> None:
@@ -68,6 +105,8 @@ def _error(
     if decision.code == "read_only":
         return ReadOnly(reason=decision.because, targets=found)
     who = ", ".join(who_could(tx, operation.needs, subject)) or "nobody"
+    if decision.code == "not_signed_in":
+        return NotSignedIn(reason=f"{decision.because}; ask: {who}")
     if decision.code == "user_disabled":
         return UserDisabled(user=caller.username, administrators=who)
     missing = " or ".join(decision.missing)

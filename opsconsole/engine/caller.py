@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,11 @@ class Rights:
 @dataclass(frozen=True, slots=True)
 class Caller:
     """`via` is screen, call or task; `source` the address he came from; `read_only` a reason or None; `on_behalf` the
-    administrator who used --as; `login` the operating-system user who presented this one's token."""
+    administrator who used --as; `login` the operating-system user who presented this one's token.
+
+    `token` is the hash of the token he identified by, good until `until`; None for a login. Not `signed_in` is somebody
+    who is no user: he may do what is public and nothing else.
+    """
 
     user_id: int
     username: str
@@ -39,6 +44,9 @@ class Caller:
     on_behalf: str | None = None
     login: str | None = None
     incident_id: str | None = None
+    token: str | None = field(default=None, repr=False)
+    until: datetime | None = None
+    signed_in: bool = True
 
     @property
     def administrator(self) -> bool:

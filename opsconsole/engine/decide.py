@@ -84,6 +84,8 @@ def decide(caller: Caller, needs: Needs, subject: Subject | None = None, *, now:
     if not caller.enabled:
         return Decision(False, f"the user {caller.username} is disabled", code="user_disabled")
     ways = alternatives(needs.permission)
+    if not caller.signed_in and "public" not in ways:
+        return Decision(False, f"{caller.username} is not a user of this console", ways, "not_signed_in")
     if needs.module is not None and not caller.administrator and "public" not in ways and "self" not in ways:
         switch = ENABLE_FLAG[needs.module]
         if (needs.module, switch) not in caller.rights.modules:

@@ -13,6 +13,7 @@ from opsconsole.engine import authorise, second_person
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate as translate_driver
 from opsconsole.engine.errors import ConsoleError, EmptyList, InvalidParameter, InvalidRequest, RequiredFieldMissing
+from opsconsole.engine.lasting import while_allowed
 from opsconsole.engine.perform import Consent, perform, plan_change
 from opsconsole.engine.registry import Input, Operation, find
 from opsconsole.house import translate as translate_data
@@ -103,7 +104,7 @@ async def stream(ctx: Context, operation_id: str, data: Any = None) -> AsyncIter
     await authorise.coarse(ctx, operation)
     source = operation.stream(ctx, given)
     try:
-        async for item in source:
+        async for item in while_allowed(ctx, operation, source):
             yield item
     except DriverError as error:
         raise translate_driver(error) from error

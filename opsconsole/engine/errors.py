@@ -121,6 +121,13 @@ class LogModeMismatch(ConsoleError):
     template = "{field} belongs to the mode {other}, not to {mode}"
 
 
+class OriginalPasswordWrong(ConsoleError):
+    code, exit_status = "original_password_wrong", 2
+    template = "the original password is wrong"
+    template_ru = "неверный исходный пароль"
+    source_codes = ("cmdb:300001",)
+
+
 class PermissionUndefined(ConsoleError):
     code, exit_status = "permission_undefined", 2
     template = "undefined permission {permission}"
@@ -133,6 +140,29 @@ class PermissionUndefined(ConsoleError):
 class NotSignedIn(ConsoleError):
     code, exit_status = "not_signed_in", 3
     template = "{reason}"
+
+
+class AuthenticationFailed(ConsoleError):
+    """One text for every cause: which part was wrong would help only a stranger."""
+
+    code, exit_status = "authentication_failed", 3
+    template = "the user name, e-mail or password is wrong"
+    template_ru = "неверное имя пользователя, адрес или пароль"
+    source_codes = ("trs:6",)
+
+
+class PasswordExpired(ConsoleError):
+    code, exit_status = "password_expired", 3
+    template = "the password has expired; set a new one with access.users.forget_password or ask an administrator"
+    template_ru = "срок действия пароля истёк"
+    source_codes = ("trs:7",)
+
+
+class TokenInvalid(ConsoleError):
+    code, exit_status = "token_invalid", 3
+    template = "the code is unknown, used or expired; access.users.forget_password sends a new one"
+    template_ru = "код неизвестен, использован или просрочен"
+    source_codes = ("trs:24",)
 
 
 class UserDisabled(ConsoleError):
@@ -233,6 +263,12 @@ class HostHasInstances(ConsoleError):
 class PlanStale(ConsoleError):
     code, exit_status = "plan_stale", 5
     template = "what was planned is no longer what would happen; look at the new plan and confirm that"
+
+
+class TooManyAttempts(ConsoleError):
+    code, exit_status = "too_many_attempts", 5
+    template = "too many attempts; try again in {retry_after} s"
+    template_ru = "слишком много попыток; повторите через {retry_after} с"
 
 
 class LeaseHeld(ConsoleError):

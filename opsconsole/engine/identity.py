@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import pwd
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from opsconsole.engine.errors import NotSignedIn
@@ -21,13 +22,15 @@ _MAX_ANCESTORS = 64
 class Identity:
     """`username` is the operator; `account` the account the process runs as; `source` the peer address of his ssh
     session when the kernel's process tree shows one, else `local`; `login` the operator who came with a token,
-    which may be another user's."""
+    which may be another user's. `token` is the hash of that token, good until `until`."""
 
     username: str
     account: str
     through_sudo: bool
     source: str = "local"
     login: str | None = None
+    token: str | None = field(default=None, repr=False)
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,18 @@ from data.errors import DataError
 from data.models import Run
 from opsconsole.engine import audit, authorise, execute, ladder, leases, runs, second_person
 from opsconsole.engine.context import Context
-from opsconsole.engine.errors import ApprovalInvalid, ConsoleError, EmptyList, PermissionGrantDenied, PlanStale
+from opsconsole.engine.errors import (
+    ApprovalInvalid,
+    ConsoleError,
+    EmptyList,
+    NotSignedIn,
+    PermissionGrantDenied,
+    PlanStale,
+    UserDisabled,
+)
 from opsconsole.engine.execute import Work
 from opsconsole.engine.ids import uuid7
-from opsconsole.engine.plan import Confirmation, Plan
+from opsconsole.engine.plan import Confirmation, Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
 from opsconsole.engine.second_person import Second
 
@@ -183,13 +191,23 @@ async def _execute_all(work: Work, outcomes: list[Outcome]) -> None:
         raise
 
 
+def _start(tx: Session, work: Work, position: int, target: Target) -> list[str]:
+    """Before every target: is the one who wanted this still welcome, and is it still his to do?"""
+    authorise.refuse_gone(tx, work.ctx)
+    return execute.start_target(tx, work, position, target)
+
+
 async def _execute_one(work: Work, position: int, outcome: Outcome) -> None:
     database, target = work.ctx.database, outcome.target
-    lost: list[str] = await database.write(lambda tx: execute.start_target(tx, work, position, target))
-    if lost:
-        outcome.state, outcome.error = "failed", execute.taken_over(lost)
+    try:
+        lost: list[str] = await database.write(lambda tx: _start(tx, work, position, target))
+    except (UserDisabled, NotSignedIn) as error:
+        outcome.state, outcome.error = "failed", error.as_json()
     else:
-        await execute.one_target(work, outcome)
+        if lost:
+            outcome.state, outcome.error = "failed", execute.taken_over(lost)
+        else:
+            await execute.one_target(work, outcome)
     now = work.ctx.now()
     await database.write(lambda tx: runs.mark(tx, work.run_id, position, outcome.state, now, outcome))
     work.ctx.progress({"position": position, **outcome.as_json()})

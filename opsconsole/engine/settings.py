@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`notes` says what was wrong in the file, one sentence each, with the line where it stands."""
+    """`notes` says what was wrong in the file, one sentence each, with the line where it stands.
+
+    `password_days` is how long a password is good (0: for ever), `mail_credential` the name of a stored password,
+    `exchange` a directory with one directory per user, the only place where a captive console saves anything.
+    """
 
     mode: str = "personal"
     language: str = "en"
@@ -34,6 +38,17 @@ class Settings:
     theme: str = "auto"
     mouse: bool = True
     anchors: tuple[str, ...] = ()
+    session_hours: int = 12
+    password_days: int = 0
+    mail_host: str = ""
+    mail_port: int = 587
+    mail_security: str = "starttls"
+    mail_ca: str = ""
+    mail_sender: str = ""
+    mail_credential: str = ""
+    mail_timeout: float = 15.0
+    notify_to: tuple[str, ...] = ()
+    exchange: str = ""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -41,6 +56,7 @@ _CHOICES = {
     "mode": ("personal", "team"),
     "language": ("en", "ru"),
     "ssh_files": ("system", "home"),
+    "mail_security": ("starttls", "tls", "none"),
     "theme": ("auto", "terminal", "dark", "light", "contrast"),
 }
 _RANGES = {
@@ -50,6 +66,10 @@ _RANGES = {
     "connect_timeout": (1.0, 120.0),
     "connect_limit": (1, 500),
     "deadman_seconds": (10, 3600),
+    "session_hours": (1, 24 * 30),
+    "password_days": (0, 3650),
+    "mail_port": (1, 65535),
+    "mail_timeout": (1.0, 120.0),
     "budget_prod": (1, 100_000),
     "budget_stage": (1, 100_000),
     "budget_dev": (1, 100_000),

@@ -19,13 +19,13 @@ _MANY = 5
 _LOOKED_AT = 500
 
 
-def load_caller(tx: Session, username: str, **more: str | None) -> Caller | None:
+def load_caller(tx: Session, username: str, **more: Any) -> Caller | None:
     """The caller with the union of his own and his roles' grants; None when there is no such user."""
     user = tx.exec(select(User).where(User.username == username)).one_or_none()
     return None if user is None else caller_of(tx, user, **more)
 
 
-def caller_of(tx: Session, user: User, **more: str | None) -> Caller:
+def caller_of(tx: Session, user: User, **more: Any) -> Caller:
     roles = tx.exec(
         select(Role).join(UserRole, col(UserRole.role_id) == col(Role.id)).where(UserRole.user_id == user.id)
     ).all()
@@ -79,6 +79,17 @@ def rights_of(tx: Session, user_id: int, role_ids: frozenset[int]) -> Rights:
 def unfrozen(needs: Needs) -> Needs:
     """The same rights without the freezes: those come and go, and hold whoever acts."""
     return replace(needs, kind="read")
+
+
+def administrators(tx: Session) -> list[str]:
+    """Names of up to five enabled administrators: whom to ask."""
+    wanted = (
+        select(User.username)
+        .join(UserRole, col(UserRole.user_id) == col(User.id))
+        .join(Role, col(Role.id) == col(UserRole.role_id))
+        .where(Role.name == ADMINISTRATORS, User.status == "enabled")
+    )
+    return list(tx.exec(wanted.order_by(col(User.id)).limit(_MANY)).all())
 
 
 def who_could(tx: Session, needs: Needs, subject: Subject | None) -> list[str]:
