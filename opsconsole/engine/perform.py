@@ -60,7 +60,7 @@ async def plan_change(ctx: Context, operation: Operation, given: Input) -> tuple
     if not plan.targets:
         raise EmptyList(field="items")
     await authorise.targets(ctx, operation, plan)
-    plan = _once_each(plan)
+    plan = await _with_dependents(ctx, operation, _once_each(plan))
     return change, plan, ladder.confirmation(plan, ctx.house.policy, second_person=operation.second_person)
 
 
@@ -68,6 +68,16 @@ def _once_each(plan: Plan) -> Plan:
     """A target named twice counts once."""
     unique = {target.key: target for target in plan.targets}
     return plan if len(unique) == len(plan.targets) else replace(plan, targets=tuple(unique.values()))
+
+
+async def _with_dependents(ctx: Context, operation: Operation, plan: Plan) -> Plan:
+    """What hangs on the targets through the graph of applications, beside what the operation itself found."""
+    from opsconsole.cmdb import blast
+
+    if not blast.counts(operation):
+        return plan
+    more = await ctx.database.read(lambda tx: blast.dependents(tx, ctx.caller, plan.targets))
+    return replace(plan, dependents=tuple(dict.fromkeys((*plan.dependents, *more)))) if more else plan
 
 
 async def perform(ctx: Context, operation: Operation, given: Input, consent: Consent) -> Any:
