@@ -15,6 +15,7 @@ AREAS = (
     "opsconsole.cmdb.changes",
     "opsconsole.cmdb.links",
     "opsconsole.cmdb.instances",
+    "opsconsole.cmdb.logs",
     "opsconsole.cmdb.persons",
     "opsconsole.cmdb.productions",
     "opsconsole.access.authorizations",
