@@ -92,11 +92,17 @@ def keyset_page(session: Session, statement: AnySelect, keyset: Keyset) -> Keyse
 
 
 def cursor_page(
-    session: Session, statement: AnySelect, key: SQLColumnExpression[int], *, cursor: int = 0, size: int = CURSOR_SIZE
+    session: Session,
+    statement: AnySelect,
+    key: SQLColumnExpression[int],
+    *,
+    cursor: int = 0,
+    size: int = CURSOR_SIZE,
+    largest: int = LARGEST_PAGE,
 ) -> CursorPage:
     """Rows of `statement` with `key` (a positive, unique integer) above `cursor`, ascending. Raises ValueError."""
-    if cursor < 0 or not 1 <= size <= LARGEST_PAGE:
-        raise ValueError(f"cursor must be 0 or more and size 1..{LARGEST_PAGE}")
+    if cursor < 0 or not 1 <= size <= largest:
+        raise ValueError(f"cursor must be 0 or more and size 1..{largest}")
     keyed = statement.add_columns(key.label("cursor_key")).order_by(None)
     found = session.execute(keyed.where(key > cursor).order_by(key).limit(size + 1)).all()
     rows = found[:size]

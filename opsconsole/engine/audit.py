@@ -32,6 +32,11 @@ SECRET_NAMES = frozenset(
         "new_password",
         "community",
         "reset_code",
+        "ovpn",
+        "pkcs12",
+        "static_key",
+        "ca_passphrase",
+        "new_passphrase",
     }
 )
 

@@ -128,6 +128,11 @@ class OriginalPasswordWrong(ConsoleError):
     source_codes = ("cmdb:300001",)
 
 
+class VpnCertificateMismatch(ConsoleError):
+    code, exit_status = "vpn_certificate_mismatch", 2
+    template = "{field}: {reason}"
+
+
 class PermissionUndefined(ConsoleError):
     code, exit_status = "permission_undefined", 2
     template = "undefined permission {permission}"
@@ -284,6 +289,17 @@ class ApprovalInvalid(ConsoleError):
 class SecretsLocked(ConsoleError):
     code, exit_status = "secrets_locked", 5
     template = "the secrets are locked; unlock them with: opsconsole unlock"
+
+
+class VpnClientAlreadyRevoked(ConsoleError):
+    code, exit_status = "vpn_client_already_revoked", 5
+    template = "{name} was revoked already, at {revoked_date}"
+    template_ru = "{name}: сертификат уже отозван {revoked_date}"
+
+
+class VpnCaKeyMissing(ConsoleError):
+    code, exit_status = "vpn_ca_key_missing", 5
+    template = "the key of the authority {name} is not here; {remedy}"
 
 
 class SchemaMismatch(ConsoleError):
