@@ -21,7 +21,6 @@ from typing import cast, get_args
 
 from drivers.detached_script import KEEPER, LAUNCH, LIST, QUESTION, START
 from drivers.detached_types import (
-    GRACE,
     MARKER,
     JobSpec,
     Leftover,
@@ -34,7 +33,7 @@ from drivers.detached_types import (
     raise_for_answer,
     whole,
 )
-from drivers.errors import ProtocolError, Refused, TimedOut
+from drivers.errors import ProtocolError, Refused, TimedOut, Unsupported
 from drivers.runner import Completed, Runner, quote_argv, sudo_refusal
 
 __all__ = ["JobSpec", "Leftover", "Look", "Started", "follow", "leftovers", "look", "remove", "start", "stop"]
@@ -57,7 +56,7 @@ async def start(runner: Runner, spec: JobSpec) -> Started:
     entry, keeper, launch = spec.entry(), KEEPER.encode(), LAUNCH.encode()
     secrets = sorted(spec.secret_files.items())
     sizes = [str(len(part)) for part in (entry, spec.script, keeper, launch)]
-    words = [spec.run_as or "", spec.digest(), f"{spec.timeout:.3f}", str(round(GRACE * 10)), *sizes]
+    words = [spec.run_as or "", spec.digest(), f"{spec.timeout:.3f}", str(round(spec.grace * 10)), *sizes]
     words += [word for name, content in secrets for word in (name, str(len(content)))]
     payload = b"".join([entry, spec.script, keeper, launch, *(content for _, content in secrets)])
     facts, data, as_root = await _ask(runner, START, "start", spec.name, *words, payload=payload)
@@ -134,7 +133,7 @@ async def _tail(runner: Runner, job: Look, offset: int) -> AsyncGenerator[bytes,
             raise ProtocolError(runner.name, f"follow job {job.name}", said or "no answer of a shell")
 
 
-async def stop(runner: Runner, name: str, *, grace: float = GRACE) -> Look:
+async def stop(runner: Runner, name: str, *, grace: float = 10.0) -> Look:
     """End the job and all it started: TERM, after `grace` seconds KILL; the answer says what became of it.
 
     `processes` of the answer is 0 when nothing of it is left. A job that lay ready and had not begun never will.
@@ -166,9 +165,9 @@ async def leftovers(runner: Runner) -> list[Leftover]:
     if facts.get("where") == "root":
         try:
             done = await _put(runner, LIST, "list", "-", become=True, payload=b"", timeout=_TIMEOUT)
-        except Refused as error:
+        except (Refused, Unsupported) as error:
             # Without sudo this login cannot have started any of root's.
-            if error.code != "privilege":
+            if isinstance(error, Refused) and error.code != "privilege":
                 raise
             return found
         facts, _ = header(done)

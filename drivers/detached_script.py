@@ -119,7 +119,7 @@ if [ "$timed" = yes ]; then
 fi
 # All the job wrote must be in the file. Somebody it left behind may hold the pipe open: then until nothing moves.
 n=0 still=0 size=-1
-while stat_of $c && [ "${l%% *}" != Z ] && [ $n -lt 100 ] && [ $still -lt 5 ]; do
+while stat_of $c && [ "${l%% *}" != Z ] && [ $n -lt 25 ] && [ $still -lt 5 ]; do
   sleep 0.03
   before=$size size=$(stat -c %s "$j/out")
   if [ "$before" = "$size" ]; then still=$((still + 1)); else still=0; fi

@@ -20,8 +20,6 @@ Way = Literal["systemd", "user", "setsid", ""]
 MARKER = b"@@opsconsole-job\n"
 MAX_PAYLOAD = 8 * 1024 * 1024
 """Bytes of script, environment and secrets together."""
-GRACE = 10.0
-"""Seconds between TERM and KILL when a job's time is over."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
@@ -40,7 +38,8 @@ class JobSpec:
     account than the login (that takes root or `sudo -n`). `cwd` is absolute; without it the account's home.
     `environment` is for values that anybody on the host may see; `secret_files` (name to content) for the others:
     they lie as 0600 files in the directory `$OPSCONSOLE_SECRETS` while the job runs, and are wiped when it ends.
-    After `timeout` seconds the host itself ends the job, whether or not anybody is connected.
+    After `timeout` seconds the host itself ends the job, whether or not anybody is connected: TERM to all of it, and
+    KILL `grace` seconds later.
     """
 
     name: str
@@ -50,6 +49,7 @@ class JobSpec:
     environment: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 3600.0
     secret_files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    grace: float = 10.0
 
     def check(self, host: str) -> None:
         """Raise `Refused` (`invalid`) naming the field that no job can have."""
@@ -66,6 +66,8 @@ class JobSpec:
             bad = "secret_files: a name may have letters, digits, _ . and -, 64 at most"
         elif not 0 < self.timeout < 10**8:
             bad = f"timeout {self.timeout}: not a number of seconds above 0"
+        elif not 0 <= self.grace <= 3600:
+            bad = f"grace {self.grace}: not 0 to 3600 seconds"
         elif len(self.script) + sum(map(len, self.secret_files.values())) + len(self.entry()) > MAX_PAYLOAD:
             bad = f"script: with environment and secrets more than {MAX_PAYLOAD >> 20} MiB"
         if bad:
@@ -79,7 +81,7 @@ class JobSpec:
             self.cwd,
             sorted(self.environment.items()),
             sorted(self.secret_files),
-            f"{self.timeout:g}",
+            f"{self.timeout:g} {self.grace:g}",
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
