@@ -43,5 +43,7 @@ AREAS = (
     "opsconsole.vpn.due",
     "opsconsole.journal.audit",
     "opsconsole.journal.leases",
+    "opsconsole.journal.projections",
+    "opsconsole.journal.records",
     "opsconsole.journal.runs",
 )

@@ -91,6 +91,7 @@ class Audit(Record, table=True):
     """One line of the journal: append-only, `seq` without gaps, `mac` chained through its step.
 
     `ordinal` counts the lines of one kind from 1 without gaps: page and number of a projection need no counting.
+    `host` is that of `detail`, to be found by. Both are made of what is signed, and not signed themselves.
     """
 
     __tablename__ = "audit"
@@ -101,6 +102,8 @@ class Audit(Record, table=True):
         Index("ix_audit_step", "step", "position"),
         Index("ix_audit_run_id", "run_id"),
         Index("ix_audit_kind_ordinal", "kind", "ordinal"),
+        Index("ix_audit_host_seq", "host", "seq"),
+        Index("ix_audit_at", "at"),
     )
 
     seq: int = Field(primary_key=True, sa_type=BIG_ID, sa_column_kwargs={"autoincrement": False})
@@ -117,6 +120,7 @@ class Audit(Record, table=True):
     target_id: str | None = None
     target_name: str | None = None
     environment: str | None = None
+    host: str | None = None
     result: str
     error_code: str | None = None
     reason: str | None = None

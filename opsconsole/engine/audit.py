@@ -17,7 +17,7 @@ from typing import Any
 from sqlmodel import Session, col, func, select
 
 from data.models import Audit, AuditHead, AuditStep
-from opsconsole.engine.canonical import canonical, utc_text
+from opsconsole.engine.canonical import canonical, dumps, utc_text
 
 SECRET_NAMES = frozenset(
     {
@@ -65,6 +65,9 @@ class Entry:
     plan_digest: str | None = None
     incident_id: str | None = None
 
+
+TOLD = frozenset({"dns", "host", "application"})
+_MAX_TEXT, _MAX_VALUE = 2000, 200
 
 SIGNED = (
     "seq", "step", "position", "kind", "operation", "actor", "actor_id", "source", "target_kind", "target_id",
@@ -133,9 +136,11 @@ def append(tx: Session, key: bytes, entries: Iterable[Entry], *, at: datetime) -
             at=at,
             mac="",
             ordinal=_next_of(tx, entry.kind, counted),
+            host=host_of(entry.detail),
             **{name: getattr(entry, name) for name in SIGNED if name not in {"seq", "step", "position"}},
         )
         row.detail, row.before, row.after = redact(row.detail), redact(row.before), redact(row.after)
+        _tell(row)
         row.mac = mac_of(key, row_content(row))
         macs.append(row.mac)
         tx.add(row)
@@ -163,3 +168,34 @@ def _next_of(tx: Session, kind: str, counted: dict[str, int]) -> int:
             counted[kind] = tx.exec(newest).one() or 0
     counted[kind] += 1
     return counted[kind]
+
+
+def host_of(detail: Any) -> str | None:
+    """The host a row is about, as its detail says."""
+    host = detail.get("host") if isinstance(detail, dict) else None
+    return host if isinstance(host, str) else None
+
+
+def _tell(row: Audit) -> None:
+    """Rows of the documents' lists say in words what was done; the words are part of what is signed."""
+    detail = row.detail if isinstance(row.detail, dict) else {}
+    if row.kind in TOLD and "text" not in detail:
+        verb = str(detail.get("op_type") or row.operation.rpartition(".")[2]).replace("_", " ")
+        text = sentence(verb, row.target_kind or row.kind, row.target_name or "", row.before, row.after)
+        row.detail = {**detail, "text": text}
+
+
+def sentence(verb: str, kind: str, name: str, before: Any, after: Any) -> str:
+    """`update host web1: status attached → offline; cpu 4 → 8`; at most 2000 signs."""
+    old, new = (value if isinstance(value, dict) else {} for value in (before, after))
+    names = [field for field in (old | new) if old.get(field) != new.get(field)]
+    fields = [f"{field} {_short(old.get(field))} → {_short(new.get(field))}" for field in names]
+    said = f"{verb} {kind} {name}" + (f": {'; '.join(fields)}" if fields and verb != "delete" else "")
+    return said if len(said) <= _MAX_TEXT else f"{said[: _MAX_TEXT - 1]}…"
+
+
+def _short(value: Any) -> str:
+    if value is None or value == "":
+        return "–"
+    text = value if isinstance(value, str) else dumps(value)
+    return text if len(text) <= _MAX_VALUE else f"{text[: _MAX_VALUE - 1]}…"

@@ -14,7 +14,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from data.models import Audit, AuditHead, AuditStep
-from opsconsole.engine.audit import mac_of, row_content, step_content
+from opsconsole.engine.audit import host_of, mac_of, row_content, step_content
 
 _CHUNK = 2000
 _MAX_FINDINGS = 200
@@ -41,6 +41,7 @@ class Report:
     anchored_where: str | None = None
     unanchored_rows: int = 0
     last_row: int = 0
+    counted: dict[str, int] = field(default_factory=dict)
 
     def add(self, kind: str, message: str, *, seq: int | None = None, step: int | None = None) -> None:
         if len(self.findings) < _MAX_FINDINGS:
@@ -72,6 +73,7 @@ def verify(tx: Session, key: bytes, anchors: list[Anchor], off_box: set[str]) ->
         _check_link(report, previous, step)
         row, found = _take(report, rows, row, step)
         _check_rows(report, key, step, found)
+        _check_numbers(report, found)
         if step.step in wanted_steps:
             macs_at[step.step] = step.mac
         previous = step
@@ -160,6 +162,21 @@ def _check_rows(report: Report, key: bytes, step: AuditStep, found: list[Audit])
             report.add("edited", f"row {row.seq} is not what was signed", seq=row.seq, step=step.step)
     if len(report.findings) == before and mac_of(key, step_content(step, [row.mac for row in found])) != step.mac:
         report.add("chain", f"step {step.step} itself is not what was signed", step=step.step)
+
+
+def _check_numbers(report: Report, found: list[Audit]) -> None:
+    """What is not signed but made of what is: the number among the rows of a kind, and the host to be found by. They
+    decide what a list shows, so a wrong one would hide a row. Behind a missing row all numbers are off, and that is
+    said already."""
+    for row in found:
+        expected = report.counted.get(row.kind, 0) + 1
+        report.counted[row.kind] = row.ordinal
+        if report.findings:
+            continue
+        if row.ordinal != expected:
+            report.add("edited", f"row {row.seq} is number {expected} of {row.kind}, not {row.ordinal}", seq=row.seq)
+        elif row.host != host_of(row.detail):
+            report.add("edited", f"row {row.seq} is listed under another host than it is about", seq=row.seq)
 
 
 def _reordered(key: bytes, found: list[Audit], bad: list[Audit]) -> dict[int, int]:

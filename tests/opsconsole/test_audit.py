@@ -57,6 +57,8 @@ STEPS = "DELETE FROM audit_step WHERE step > 2"
 HEAD = "UPDATE audit_head SET step = 2, last_seq = 4, mac = (SELECT mac FROM audit_step WHERE step = 2)"
 
 CASES: dict[str, tuple[Damage, list[str]]] = {
+    "number among its kind edited": (sql("UPDATE audit SET ordinal = 9 WHERE seq = 3"), ["edited"]),
+    "hidden under another host": (sql("UPDATE audit SET host = 'elsewhere' WHERE seq = 3"), ["edited"]),
     "actor edited": (sql("UPDATE audit SET actor = 'eve' WHERE seq = 3"), ["edited"]),
     "result edited": (sql("UPDATE audit SET result = 'failed' WHERE seq = 6"), ["edited"]),
     "time edited": (sql("UPDATE audit SET at = (SELECT at FROM audit WHERE seq = 1) WHERE seq = 6"), ["edited"]),
