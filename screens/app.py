@@ -49,6 +49,7 @@ class OpsConsole(Desk):
         Binding("exclamation_mark", "messages", "messages", id="journal.open", show=False),
         Binding("q", "leave", "quit", id="back", show=False),
         Binding("ctrl+q", "quit", "quit", id="quit", show=False, priority=True),
+        Binding("ctrl+l", "redraw", "draw the screen anew", id="view.redraw", show=False),
     ]
 
     def __init__(
@@ -73,6 +74,7 @@ class OpsConsole(Desk):
 
     def on_mount(self) -> None:
         self._running_loop = asyncio.get_running_loop()
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self.call_after_refresh(self.connect)
 
     def leave_soon(self) -> None:

@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar, cast
 
 from textual import events as events_of_library
-from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.screen import ModalScreen, Screen
@@ -19,6 +18,7 @@ from textual.worker import Worker, WorkerState
 
 from opsconsole.client import Client, Json, OperationFailed
 from opsconsole.engine.bugs import note
+from screens.shell.painted import PaintedApp
 from screens.text import Safe, content, join
 from screens.widgets.lines import LogLine
 
@@ -37,7 +37,7 @@ ARM_AFTER: Final = 0.3
 """Seconds a dialog that confirms is on the screen before an Enter typed then may count."""
 
 
-class Console(App[int]):
+class Console(PaintedApp[int]):
     """The app as its screens use it: the door to the house, one place to say something, and the mode it runs in."""
 
     client: Client | None = None

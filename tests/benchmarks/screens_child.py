@@ -120,6 +120,16 @@ class Bench(App[None]):
         self.exit()
 
 
+def ours(widget: Widget, fill: Callable[[], Any]) -> Bench:
+    """The same with our way to the terminal; the peers have the library's."""
+    from screens.shell.painted import PaintedApp
+
+    class Ours(Bench, PaintedApp[None]):
+        pass
+
+    return Ours(widget, fill)
+
+
 def busy(widget: Widget) -> bool:
     rows = getattr(widget, "rows", None)
     if isinstance(widget, DataTable):
@@ -147,7 +157,7 @@ def virtual_table(count: int) -> Bench:
     records = made_up(count)
     gc.collect()
     gc.freeze()
-    app = Bench(table, lambda: table.changed(rows.replace(records)))
+    app = ours(table, lambda: table.changed(rows.replace(records)))
     app.bind("f", "app.narrow", description="filter")
 
     def narrow() -> None:
@@ -242,7 +252,7 @@ def log_app(kind: str, rate: float, seconds: float) -> Bench:
             for text in batch(count):
                 rich.write(text)
 
-    app = Bench(widget, lambda: None)
+    app = (ours if kind == "log" else Bench)(widget, lambda: None)
     app.fill = producer(app, rate, take, seconds)
     return app
 
@@ -251,7 +261,7 @@ def file_app(path: str) -> Bench:
     from screens.widgets.filelog import FileLogView
 
     view = FileLogView(path)
-    return Bench(view, lambda: None)
+    return ours(view, lambda: None)
 
 
 def main(arguments: list[str]) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import pytest
 
 from opsconsole.engine import locations
 from tests.screens.fake import HOSTILE
+from tests.screens.grid import Grid
 
 ROOT = Path(__file__).parents[2]
 DECIDED_HERE = ("COLORTERM", "NO_COLOR", "TMUX", "COLUMNS", "LINES")
@@ -49,12 +51,14 @@ class Terminal:
         )
         os.close(slave)
         self.output = b""
+        self._grid = Grid(*size, lenient=True)
+        self._decode = getincrementaldecoder("utf-8")("replace").decode
 
     def wait_for(self, *words: str, seconds: float = 20.0) -> None:
-        """Read until all words were written, in any order, since the last call."""
+        """Read until all words are on the screen, or were written since the last call."""
         start, end = len(self.output), time.monotonic() + seconds
-        while not all(word.encode() in self.output[start:] for word in words):
-            assert time.monotonic() < end, f"never saw {words} in {self.output[start:]!r}"
+        while not all(word.encode() in self.output[start:] or word in self._grid.text for word in words):
+            assert time.monotonic() < end, f"never saw {words} in\n{self._grid.text}"
             assert self._read(0.2) or self.child.poll() is None, f"it ended: {self.output[start:]!r}"
 
     def press(self, keys: str) -> None:
@@ -82,6 +86,7 @@ class Terminal:
         except OSError:
             return False
         self.output += data
+        self._grid.write(self._decode(data))
         return bool(data)
 
     def close(self) -> None:
