@@ -121,6 +121,7 @@ class Performing:
     async def _called(self, order: Order, plan: Json, answer: Answer) -> tuple[Any, bool]:
         """The operation's answer, and whether the operator waited for it."""
         self.console.say(f"{order.label} …", "busy")
+        before = self.console.screen
         call = asyncio.ensure_future(
             self.client.call(
                 order.operation,
@@ -130,9 +131,12 @@ class Performing:
                 plan_digest=answer.digest,
             )
         )
-        watched = True
-        if not (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:
-            watched = await self._watch(order, plan, call)
+        if (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:
+            return await call, self.console.screen is before
+        # Who has gone on to something else meanwhile must not have a dialog take the keys meant for that.
+        watched = self.console.screen is before and await self._watch(order, plan, call)
+        if not watched:
+            self.console.say(f"{order.label} goes on; what comes of it is said here and kept (!)", "busy")
         return await call, watched
 
     async def _watch(self, order: Order, plan: Json, call: asyncio.Future[Any]) -> bool:
@@ -148,7 +152,6 @@ class Performing:
             if total > 1 and not call.done() and not left.done():
                 pane.progress(await self._progress(plan))
         if left.done():
-            self.console.say(f"{order.label} goes on; what comes of it is said here and kept (!)", "busy")
             return False
         while not left.done():
             if pane.is_active:  # a question may lie over it

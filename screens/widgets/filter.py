@@ -52,6 +52,7 @@ class Prompt(CleanInput):
     def __init__(self, purpose: str, value: str = "", hint: str = "") -> None:
         super().__init__(value=value, placeholder=str(Safe(hint)), select_on_focus=False, compact=True)
         self.purpose = purpose
+        self.anew = False
         self._due: Timer | None = None
 
     @on(Input.Changed)

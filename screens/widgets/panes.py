@@ -68,14 +68,18 @@ class Pane(Vertical):
         for line in self.query(".title").results(Line):
             line.show(content((join(parts, " · "), "bold")))
 
-    async def ask(self, purpose: str, value: str, hint: str) -> None:
-        """Open a prompt; the value comes back by itself when it is left with esc."""
+    async def ask(self, purpose: str, value: str, hint: str, *, anew: bool = False) -> None:
+        """Open a prompt; the value comes back by itself when it is left with esc.
+
+        With `anew` the line is empty, and nothing typed means the value it had.
+        """
         from screens.widgets.filter import Prompt, label
 
         if self.query(".prompt"):
             return
         self._before = value
-        prompt = Prompt(purpose, value, hint)
+        prompt = Prompt(purpose, "" if anew else value, f"{value} again, or {hint}" if anew and value else hint)
+        prompt.anew = anew
         await self.mount(Horizontal(Line(label(purpose)), prompt, classes="prompt"))
         self.query_one(".prompt > Line").styles.width = len(purpose) + 1
         prompt.focus()
@@ -84,7 +88,8 @@ class Pane(Vertical):
         self.apply(event.prompt.purpose, event.text)
 
     async def on_prompt_left(self, event: Prompt.Left) -> None:
-        kept = event.text if event.kept else self._before
+        typed = event.text or (self._before if event.prompt.anew else "")
+        kept = typed if event.kept else self._before
         await self.query(".prompt").remove()
         self.apply(event.prompt.purpose, kept)
         self.body.focus()
@@ -291,7 +296,7 @@ class LogPane(Pane):
         await self.ask("/", self.log_view.buffer.filter, "words  !not  host:  unit:  level:err")
 
     async def action_find(self) -> None:
-        await self.ask("find", self.log_view.found, "text; n and N go on")
+        await self.ask("find", self.log_view.found, "text; n and N go on", anew=True)
 
     async def action_time(self) -> None:
         await self.ask("time", "", "14:30  2026-11-21 14:30  -10m  +2h  -1d")

@@ -23,7 +23,7 @@ class Terminal:
         term = environment.get("TERM", "screen-256color")
         program = f"env -u NO_COLOR -u COLORTERM -u COLUMNS -u LINES {words} TERM={term} {shlex.join(command)}"
         line = f"{program}; printf '\\nENDED %s\\n' $?; exec sleep 600"
-        width, height = size
+        self.size = width, height = size
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", str(width), "-y", str(height), f"{line}")
         self._tmux("set-option", "-g", "escape-time", "10")
 
@@ -42,6 +42,7 @@ class Terminal:
         self._tmux("send-keys", "-l", text)
 
     def resize(self, width: int, height: int) -> None:
+        self.size = width, height
         self._tmux("resize-window", "-x", str(width), "-y", str(height))
 
     def picture(self, *, colours: bool = False) -> str:

@@ -97,6 +97,18 @@ async def test_filter_find_and_wrap() -> None:
         assert "x 100" not in painted(view)[-1]
 
 
+async def test_the_next_search_begins_anew_and_nothing_typed_is_the_same_again() -> None:
+    async with log() as (view, pilot, _):
+        await add(view, pilot, [*lines(0, 20), *lines(0, 20, "needle")])
+        for keys, found in (("needle", "needle"), ("line", "line"), ("", "line")):
+            await pilot.press("backslash", *keys, "enter")
+            await pilot.pause()
+            assert view.found == found
+        await pilot.press("backslash", *"other", "escape")
+        await pilot.pause()
+        assert view.found == "line"
+
+
 async def test_more_than_the_buffer_between_two_paints_is_counted_as_dropped() -> None:
     async with log(capacity=10) as (view, pilot, pane):
         view.feed(lines(0, 15))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from opsconsole.client import Json, OperationFailed
+from screens.journal import JournalScreen
 from screens.render.result import progress_word
 from screens.services import ServicesScreen
 from screens.widgets.help import MessagesPane
@@ -84,6 +85,26 @@ async def test_esc_leaves_it_running_and_the_result_is_only_said() -> None:
         await pilot.press("exclamation_mark")
         await until(pilot, lambda: isinstance(app.screen, MessagesPane))
         assert "1 done, 1 failed" in screen_text(app)
+
+
+async def test_who_went_on_to_something_else_keeps_his_keys() -> None:
+    """A dialog about the change must not come over the journal that was opened meanwhile and take what is typed."""
+    client = SlowClient()
+    client.results = [FAILED]
+    async with console(client) as (app, pilot, screen):
+        screen.table.move_to("web1:web1/nginx.service")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is screen)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, JournalScreen))
+        await until(pilot, lambda: "goes on" in screen_text(app))
+        await pilot.press("slash", *"abc", "enter")
+        assert "/abc" in screen_text(app)
+        client.go.set()
+        await until(pilot, lambda: "1 done, 1 failed" in screen_text(app))
+        assert isinstance(app.screen, JournalScreen)
 
 
 async def test_what_the_house_expects_is_asked_for_and_nothing_else() -> None:
