@@ -11,6 +11,7 @@ AREAS = (
     "opsconsole.hosts.keys",
     "opsconsole.hosts.imports",
     "opsconsole.hosts.environments",
+    "opsconsole.hosts.execute",
     "opsconsole.cmdb.reads",
     "opsconsole.cmdb.changes",
     "opsconsole.cmdb.links",
@@ -46,4 +47,7 @@ AREAS = (
     "opsconsole.journal.projections",
     "opsconsole.journal.records",
     "opsconsole.journal.runs",
+    "opsconsole.tasks.reads",
+    "opsconsole.tasks.controls",
+    "opsconsole.tasks.timers",
 )

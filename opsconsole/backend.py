@@ -85,9 +85,7 @@ class Backend:
 
     async def changes(self) -> AsyncIterator[list[Json]]:
         async def source() -> AsyncIterator[list[Json]]:
-            from data.feed import Feed
-
-            async for batch in Feed((await self._open()).database).changes():
+            async for batch in (await self._open()).feed.changes():
                 yield [
                     {"lost": True} if row.lost else {"entity": row.entity, "key": row.key, "verb": row.verb}
                     for row in batch

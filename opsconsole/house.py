@@ -19,7 +19,7 @@ from sqlmodel import Session, select
 
 from data import errors as data_errors
 from data.database import Database
-from data.feed import announce
+from data.feed import Feed, announce
 from data.models import AuditHead, Role, Run, Setting, User, UserRole
 from opsconsole.engine import approvals, audit, identity, locations, runs, settings
 from opsconsole.engine.anchors import note_at_home
@@ -27,6 +27,7 @@ from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
 from opsconsole.engine.ladder import Policy
 from opsconsole.engine.users import administrators, load_caller
+from opsconsole.tasks import spawn
 
 if TYPE_CHECKING:
     from drivers.ssh_types import Prompter
@@ -34,12 +35,13 @@ if TYPE_CHECKING:
 
 DATABASE_URL = "OPSCONSOLE_DATABASE_URL"
 SWEEP_SECONDS = 10.0
+TASKS_SECONDS = 5.0
 _AUDIT_KEY = "audit_key"
 
 
 class House:
     """`home` isolates everything the program keeps. `prompter` answers the driver's questions (None: headless);
-    `asked` says whether a question about this host is open."""
+    `asked` says whether a question about this host is open; `wake_worker` starts a worker where none lives."""
 
     def __init__(self, home: Path, database: Database, configured: settings.Settings, audit_key: bytes) -> None:
         self.home = home
@@ -48,7 +50,9 @@ class House:
         self.audit_key = audit_key
         self.prompter: Prompter | None = None
         self.asked: Callable[[str], bool] = lambda host: False
+        self.wake_worker: Callable[[House], None] = spawn.ensure
         self._swept = 0.0
+        self._looked_after = 0.0
 
     @classmethod
     def open(cls, home: Path | None = None, url: str | None = None) -> Self:
@@ -71,6 +75,11 @@ class House:
 
         return Fleet(self)
 
+    @cached_property
+    def feed(self) -> Feed:
+        """What everybody commits, for all who listen in this process."""
+        return Feed(self.database)
+
     @property
     def policy(self) -> Policy:
         s = self.settings
@@ -88,14 +97,45 @@ class House:
 
         return await asyncio.to_thread(lambda: open_sealed(self._data_key(create=False), sealed, context=context))
 
+    async def secrets_open(self) -> bool:
+        """Whether what is sealed can be opened now, without asking anybody."""
+        try:
+            await asyncio.to_thread(self._data_key, create=False)
+        except data_errors.SecretsLocked:
+            return False
+        except data_errors.DataError:
+            return True
+        return True
+
     def _data_key(self, *, create: bool) -> bytes:
         from data.keyring import KeyRing
 
         return KeyRing(self.home).data_key(create=create)
 
+    async def begin_task(self, task_id: str, *, attached: bool = False) -> None:
+        """See to it that somebody performs this task: a worker, or with `attached` this very process, to its end."""
+        if attached:
+            from opsconsole.tasks.attached import perform_here
+
+            await perform_here(self, task_id)
+        else:
+            await asyncio.to_thread(self.wake_worker, self)
+
+    async def look_after_tasks(self) -> None:
+        """Start a worker when tasks wait and none lives (it was killed, or the machine came up again)."""
+        if self.database.read_only or time.monotonic() - self._looked_after < TASKS_SECONDS:
+            return
+        self._looked_after = time.monotonic()
+        from opsconsole.tasks import workers
+
+        if await self.database.read(workers.anything_pending):
+            await asyncio.to_thread(self.wake_worker, self)
+
     async def close(self) -> None:
         if "fleet" in self.__dict__:
             await self.fleet.close()
+        if "feed" in self.__dict__:
+            await asyncio.to_thread(self.feed.close)
         self.database.close()
 
     async def caller(self, who: identity.Identity, *, via: str, as_user: str | None = None) -> Caller:

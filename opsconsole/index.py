@@ -113,6 +113,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('environments.update', 'Change an environment: its level, colour, and whether it is read-only', 'module.host.edit_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('hosts.create', 'Add a host', 'module.host.add_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.changes', False, False),
     ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, False),
+    ('hosts.execute', 'Run commands on hosts, step by step, and keep what they print', 'host.login_host', 'high', 'task', ('host',), 'E', 'opsconsole.hosts.execute', False, True),
     ('hosts.get', 'Show one host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
     ('hosts.import_inventory', 'Import an Ansible inventory (INI or YAML); groups become tags; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
     ('hosts.import_ssh_config', 'Import the hosts named in ssh_config; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
@@ -125,6 +126,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.trust', 'Accept the ssh host key a host shows now', 'host.login_host', 'high', 'action', ('host',), '', 'opsconsole.hosts.keys', False, False),
     ('hosts.unprotect', 'Take the protection off a host', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
     ('hosts.update', 'Change a host', 'host.edit_host', 'low', 'write', ('host',), 'e', 'opsconsole.hosts.changes', False, False),
+    ('jobs.list', 'List the timers, what is overdue, and who keeps time', 'public', 'none', 'read', (), '', 'opsconsole.tasks.timers', False, False),
     ('leases.list', 'List what is being worked on now, by whom and for how long', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.leases', False, False),
     ('leases.steal', 'Take a lease from its holder, with a reason; he does nothing more to what it stands for', 'self', 'high', 'action', ('lease',), '', 'opsconsole.journal.leases', False, False),
     ('reviews.close', "Close the review of a break-glass, with a note; never one's own", 'self', 'low', 'action', ('review',), '', 'opsconsole.approvals.reviews', False, False),
@@ -148,6 +150,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ('services.stop', 'Stop a service (services.action with action=stop)', 'module.service.manage_service', 'high', 'action', ('service',), 'T', 'opsconsole.services.actions', False, True),
     ('services.unit_file', 'Show the unit file of a service and its drop-ins', 'module.service.view_service', 'none', 'read', ('service',), '', 'opsconsole.services.reads', False, False),
     ('services.watch', 'Follow the services of all hosts: last known state first, then live', 'module.service.view_service', 'none', 'read', ('service',), '', 'opsconsole.services.watch', True, False),
+    ('tasks.cancel', 'Cancel a task: nothing more is begun, what runs on a host is stopped', 'self', 'low', 'action', ('task',), 'X', 'opsconsole.tasks.controls', False, False),
+    ('tasks.follow', 'Follow the output and the state of a task until it ends', 'self | module.audit.view_audit', 'none', 'read', ('task',), '', 'opsconsole.tasks.reads', True, False),
+    ('tasks.get', 'Show one task with the state of each target', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.tasks.reads', False, False),
+    ('tasks.list', 'List tasks, newest first', 'self | module.audit.view_audit', 'none', 'read', ('task',), '', 'opsconsole.tasks.reads', False, False),
+    ('tasks.pause', 'Pause a task: what is under way ends, nothing more is begun until it is resumed', 'self', 'low', 'action', ('task',), 'P', 'opsconsole.tasks.controls', False, False),
+    ('tasks.resume', 'Go on with a task that was paused, or that waits for credentials', 'self', 'low', 'action', ('task',), 'C', 'opsconsole.tasks.controls', False, False),
+    ('tasks.retry', 'Run a task again for the targets that failed, are unknown or were never begun', 'self | module.audit.view_audit', 'low', 'action', ('task',), 'Y', 'opsconsole.tasks.controls', False, False),
     ('vpn.cas.create', 'Create a certificate authority', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.get', 'Show one certificate authority', 'module.vpn.view_vpn_client', 'none', 'read', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.import', 'Take over an existing certificate authority: certificate, newest list, and key unless it stays offline', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.ca_import', False, False),
@@ -779,6 +788,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'hosts.delete': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
+    'hosts.execute': (
+        ('hosts', 'int|str', True, False, True, (), ''),
+        ('steps', 'str', True, False, True, (), 'a script each, run in this order'),
+        ('timeout', 'float', False, False, False, (), 'seconds per step'),
+        ('run_as', 'str', False, False, False, (), 'the account on the host, when not the login'),
+        ('cwd', 'str', False, False, False, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+    ),
     'hosts.get': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
@@ -849,6 +866,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('name', 'str', False, False, False, (), ''),
         ('version', 'int', False, False, False, (), ''),
     ),
+    'jobs.list': (
+    ),
     'leases.list': (
         ('resource', 'str', False, False, False, (), ''),
     ),
@@ -878,7 +897,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'runs.retry': (
         ('id', 'str', True, False, False, (), ''),
-        ('states', 'str', False, False, True, ('failed', 'unknown', 'skipped'), ''),
+        ('states', 'str', False, False, True, ('failed', 'unknown', 'skipped', 'cancelled'), ''),
     ),
     'services.action': (
         ('name', 'str', False, False, False, (), 'unit, for example nginx'),
@@ -970,6 +989,36 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'services.watch': (
         ('hosts', 'int|str', False, False, True, (), 'absent = all visible hosts'),
         ('interval', 'float', False, False, False, (), 'seconds between two looks at a host'),
+    ),
+    'tasks.cancel': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'tasks.follow': (
+        ('id', 'str', True, False, False, (), ''),
+        ('after', 'int', False, False, False, (), ''),
+    ),
+    'tasks.get': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'tasks.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('operator', 'str', False, False, False, (), ''),
+        ('operation', 'str', False, False, False, (), ''),
+        ('state', 'str', False, False, False, ('pending', 'waiting', 'running', 'paused', 'finished', 'partial', 'failed', 'timeout', 'cancelled', 'unknown'), ''),
+        ('open', 'bool', False, False, False, (), 'only those that have not ended (true) or have (false)'),
+        ('time__gt', 'str', False, False, False, (), ''),
+        ('time__lt', 'str', False, False, False, (), ''),
+    ),
+    'tasks.pause': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'tasks.resume': (
+        ('id', 'str', True, False, False, (), ''),
+    ),
+    'tasks.retry': (
+        ('id', 'str', True, False, False, (), ''),
+        ('states', 'str', False, False, True, ('failed', 'unknown', 'skipped', 'cancelled'), ''),
     ),
     'vpn.cas.create': (
         ('name', 'str', True, False, False, (), ''),

@@ -10,7 +10,7 @@ import signal
 from typing import Any
 
 from data.errors import DataError
-from opsconsole.cli import output
+from opsconsole.cli import output, waiting
 from opsconsole.cli.request import Request
 from opsconsole.engine import dispatch, identity, tokens
 from opsconsole.engine.context import Context
@@ -18,6 +18,7 @@ from opsconsole.engine.errors import NotSignedIn
 from opsconsole.engine.perform import Consent
 from opsconsole.engine.registry import find
 from opsconsole.house import House, translate
+from opsconsole.tasks.options import TaskOptions
 
 BROKEN_JOURNAL = 5
 
@@ -80,8 +81,12 @@ async def _call(request: Request) -> int:
         if request.request_approval:
             output.answer(await _ask_for_approval(ctx, request))
             return 0
-        consent = Consent(request.confirm, request.reason, break_glass=request.break_glass)
+        options = request.options()
+        task = None if options is None else TaskOptions.of(options)
+        consent = Consent(request.confirm, request.reason, break_glass=request.break_glass, task=task)
         value = await dispatch.call(ctx, request.operation, request.data, consent)
+        if (request.wait or request.attached) and isinstance(value, dict) and set(value) == {"task_id"}:
+            value = await waiting.to_its_end(ctx, value["task_id"])
         output.answer(value)
         return _status(request.operation, value)
     except DataError as error:

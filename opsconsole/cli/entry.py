@@ -98,6 +98,16 @@ def _command(switches: Switches, words: list[str]) -> int:
         from opsconsole.cli import upkeep
 
         return upkeep.run(words)
+    if first in {"worker", "tick"}:
+        from opsconsole.cli import working
+
+        return working.run(words)
+    if first == "task":
+        from opsconsole.cli import following
+
+        words = following.as_operation(words)
+        if words[:2] == ["task", "follow"]:
+            return following.run(words[2:])
     return _operation(switches, words)
 
 

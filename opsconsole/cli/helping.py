@@ -39,6 +39,21 @@ USAGE: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "doctor": ("opsconsole doctor [--json]", {"--json": "as JSON"}),
     "completion": ("opsconsole completion bash|zsh", {}),
+    "task list": ("opsconsole task list [options of: opsconsole tasks list]", {}),
+    "task show": ("opsconsole task show ID", {}),
+    "task follow": (
+        "opsconsole task follow ID [--after N]",
+        {"--after N": "only what came after this piece; the last number is printed at the end"},
+    ),
+    "task cancel": ("opsconsole task cancel ID", {}),
+    "worker": (
+        "opsconsole worker [--stay] [--unit]",
+        {
+            "--stay": "stay when there is nothing to do, and keep the timers",
+            "--unit": "print a systemd unit that keeps one running, and do nothing else",
+        },
+    ),
+    "tick": ("opsconsole tick", {}),
     "db upgrade": ("opsconsole db upgrade", {}),
     "unlock": (
         "opsconsole unlock [--ttl SECONDS] [--passphrase-fd N]",

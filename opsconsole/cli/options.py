@@ -16,7 +16,12 @@ COMMON: dict[str, tuple[str, str]] = {
     "--reason": ("TEXT", "why, for the journal"),
     "--as": ("USER", "act for another user; administrators only"),
     "--token-file": ("PATH", "identify by the token in this file, - reads standard input"),
-    "--wait": ("", "wait for the end of what runs as a task"),
+    "--wait": ("", "wait for the end of what runs as a task, and answer as it ended"),
+    "--task": ("", "let a worker do it as a task, and answer its id at once"),
+    "--waves": ("LIST", "as a task, in waves: counts, shares, rest (1,10%,rest)"),
+    "--at-once": ("NUMBER", "as a task, with at most so many targets at once"),
+    "--stop-after": ("NUMBER", "as a task that begins nothing more after so many failures"),
+    "--attached": ("", "perform a task in this process, with its own ssh agent, to its end"),
 }
 """Options of every call: placeholder (empty for a flag) and meaning."""
 

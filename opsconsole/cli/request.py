@@ -20,8 +20,27 @@ class Request:
     wait: bool = False
     request_approval: bool = False
     break_glass: bool = False
+    task: bool = False
+    attached: bool = False
+    waves: str | None = None
+    at_once: str | None = None
+    stop_after: str | None = None
     readonly: bool = False
     token: str | None = field(default=None, repr=False)
+
+    def options(self) -> dict[str, Any] | None:
+        """How a worker is to perform it, None when nothing was said about that. Raises InvalidParameter."""
+        from opsconsole.engine.errors import InvalidParameter
+
+        found: dict[str, Any] = {"waves": self.waves} if self.waves else {}
+        for name, text in (("limit", self.at_once), ("stop_after", self.stop_after)):
+            if text is not None:
+                if not (text.isascii() and text.isdigit()):
+                    raise InvalidParameter(field=name, reason=f"{text!r} is not a whole number")
+                found[name] = int(text)
+        if self.attached:
+            found["attached"] = True
+        return found if found or self.task else None
 
     def secrets(self) -> Iterator[str]:
         """Every text given in a field that may hold a secret, and the token."""

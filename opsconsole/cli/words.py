@@ -118,6 +118,12 @@ def _take_common(reading: _Reading, flag: str, given: str | None, rest: list[str
             reading.request.as_user = text
         case "--confirm":
             reading.request.confirm = text
+        case "--waves":
+            reading.request.waves = text
+        case "--at-once":
+            reading.request.at_once = text
+        case "--stop-after":
+            reading.request.stop_after = text
         case _:
             reading.request.reason = text
 

@@ -57,3 +57,11 @@ def _escape(match: re.Match[str]) -> str:
         return f"\\u{point:04x}"
     point -= 0x10000
     return f"\\u{0xD800 + (point >> 10):04x}\\u{0xDC00 + (point & 0x3FF):04x}"
+
+
+_CONTROLS = re.compile("[\x00-\x08\x0a-\x1f]")
+
+
+def shown(line: str) -> str:
+    """Text of a machine for a terminal: what the terminal would act on is written out instead (tabs stay)."""
+    return _HAZARDS.sub(_escape, _CONTROLS.sub(lambda found: f"\\x{ord(found.group()):02x}", line.rstrip("\r")))

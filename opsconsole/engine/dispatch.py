@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from opsconsole.engine.lasting import while_allowed
 from opsconsole.engine.perform import Consent, perform, plan_change
 from opsconsole.engine.registry import Input, Operation, find
 from opsconsole.house import translate as translate_data
+from opsconsole.tasks.options import TaskOptions
 
 
 def validate(operation: Operation, data: Any) -> Input:
@@ -62,10 +64,13 @@ async def resolve(ctx: Context, operation_id: str, data: Any) -> tuple[Operation
 async def call(ctx: Context, operation_id: str, data: Any = None, consent: Consent | None = None) -> Any:
     """Run one operation and answer it. Raises ConsoleError only (anything else is a bug and says so upstream)."""
     operation, given = await resolve(ctx, operation_id, data)
+    consent = consent or Consent()
+    if find(operation_id).as_task and consent.task is None:
+        consent = replace(consent, task=TaskOptions())
     try:
         if operation.change is not None:
             await ctx.house.sweep()
-            return await perform(ctx, operation, given, consent or Consent())
+            return await perform(ctx, operation, given, consent)
         if operation.read is None:
             raise InvalidRequest(reason=f"{operation.id} is a stream; follow it instead")
         await authorise.coarse(ctx, operation)

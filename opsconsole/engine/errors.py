@@ -353,6 +353,16 @@ class ServiceActionFailed(ConsoleError):
     template = "{action} of {service} on {host} failed: {reason}"
 
 
+class StepFailed(ConsoleError):
+    code, exit_status = "step_failed", 6
+    template = "{host}: step {step} ended with {how}: {said}"
+
+
+class StepTimedOut(ConsoleError):
+    code, exit_status = "step_timed_out", 6
+    template = "{host}: step {step} was stopped after {seconds} s: {said}"
+
+
 # --- 7, 8 -------------------------------------------------------------------------------------------------------------
 
 

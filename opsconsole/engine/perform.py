@@ -31,6 +31,8 @@ from opsconsole.engine.ids import uuid7
 from opsconsole.engine.plan import Confirmation, Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
 from opsconsole.engine.second_person import Second
+from opsconsole.tasks.options import TaskOptions
+from opsconsole.tasks.submit import is_task, submit
 
 T = TypeVar("T")
 
@@ -38,12 +40,16 @@ T = TypeVar("T")
 @dataclass(frozen=True, slots=True)
 class Consent:
     """What the operator gave: the typed confirmation (or the id of an approval), the reason, and the digest of the plan
-    he saw (if he saw one). `break_glass` goes on without the second person where one is needed."""
+    he saw (if he saw one). `break_glass` goes on without the second person where one is needed.
+
+    `task` asks for a worker to perform it, and says how; without it the operation and the number of targets decide.
+    """
 
     confirm: str | None = None
     reason: str | None = None
     plan_digest: str | None = None
     break_glass: bool = False
+    task: TaskOptions | None = None
 
 
 async def plan_change(ctx: Context, operation: Operation, given: Input) -> tuple[Change[Any], Plan, Confirmation]:
@@ -81,11 +87,16 @@ async def _with_dependents(ctx: Context, operation: Operation, plan: Plan) -> Pl
 
 
 async def perform(ctx: Context, operation: Operation, given: Input, consent: Consent) -> Any:
-    """Run one change to its recorded end and answer it; raises the error of the only target, or PartlyFailed."""
+    """Run one change to its recorded end and answer it; raises the error of the only target, or PartlyFailed.
+
+    What a worker is to perform is only written down: `{"task_id": …}`.
+    """
     change, plan, wanted = await plan_change(ctx, operation, given)
     if consent.plan_digest is not None and consent.plan_digest != plan.digest:
         raise PlanStale(plan_digest=plan.digest)
     second = await agreed(ctx, operation, plan, wanted, given, consent)
+    if is_task(operation, change, plan, consent.task, ctx.house.settings.task_above):
+        return await _as_task(ctx, operation, given, plan, wanted, consent, second)
     work = Work(ctx, operation, change, plan, consent.reason, uuid7())
     outcomes = [Outcome(target, state="skipped", before=dict(target.before)) for target in plan.targets]
     try:
@@ -102,6 +113,28 @@ async def perform(ctx: Context, operation: Operation, given: Input, consent: Con
     answer = await _to_its_end(execute.record(work, outcomes))
     await change.told(answer)
     return answer
+
+
+async def _as_task(
+    ctx: Context,
+    operation: Operation,
+    given: Input,
+    plan: Plan,
+    wanted: Confirmation,
+    consent: Consent,
+    second: Second | None,
+) -> dict[str, str]:
+    options = consent.task or TaskOptions()
+    try:
+        task_id, said = await submit(
+            ctx, operation, given, plan, wanted, second, reason=consent.reason, options=options
+        )
+    except ApprovalInvalid as error:
+        await authorise.record_refusal(ctx, operation, error)
+        raise
+    async with second_person.loud(ctx, second, said):
+        await ctx.house.begin_task(task_id, attached=options.attached)
+    return {"task_id": task_id}
 
 
 async def agreed(

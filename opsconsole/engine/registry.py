@@ -88,6 +88,11 @@ class Change(Generic[I]):
     """
 
     concurrency: int = 20
+    resumes: ClassVar[bool] = False
+    """Whether `execute` may be called again for a target that was in flight when a worker died: all it does attaches to
+    what was begun (`TaskWork.detached`) or is proven by a look. Otherwise such a target is unknown."""
+    many_as_task: ClassVar[bool] = False
+    """With more targets than a handful (the setting `task_above`) a worker performs it as a task."""
     audit_kind: ClassVar[str] = "operation"
     op_type: ClassVar[str] = ""
 
@@ -131,7 +136,8 @@ class Change(Generic[I]):
 class Operation:
     """A declaration. `objects` are the kinds it acts on (menus and palette), `key` its key on their screen.
 
-    `becomes` is set on an operation that stands for another one (`runs.retry`): it answers that one's id and input.
+    `becomes` is set on an operation that stands for another one (`runs.retry`): it answers that one's id and input;
+    with `as_task` that one is performed by a worker. Operations of kind `task` always are.
     """
 
     id: str
@@ -152,6 +158,7 @@ class Operation:
     stream: StreamFunction | None = None
     change: type[Change[Any]] | None = None
     becomes: BecomesFunction | None = None
+    as_task: bool = False
 
     @property
     def needs(self) -> Needs:

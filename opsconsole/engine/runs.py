@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,9 +20,18 @@ DEAD_AFTER = timedelta(seconds=30)
 
 
 def begin(
-    tx: Session, run_id: str, plan: Plan, caller: Caller, *, given: Any, reason: str | None, now: datetime
+    tx: Session,
+    run_id: str,
+    plan: Plan,
+    caller: Caller,
+    *,
+    given: Any,
+    reason: str | None,
+    now: datetime,
+    waves: Sequence[int] | None = None,
 ) -> int:
-    """Take the leases and write the run with one waiting row per target; answers the fence."""
+    """Take the leases and write the run with one waiting row per target; answers the fence. `waves` numbers the wave of
+    each target of a task."""
     resources = [target.resource for target in plan.targets]
     fence = leases.acquire(tx, resources, holder=run_id, actor=caller.username, purpose=plan.summary, now=now)
     tx.add(
@@ -40,6 +50,7 @@ def begin(
             heartbeat_at=now,
             reason=reason,
             incident_id=caller.incident_id,
+            task=waves is not None,
         )
     )
     tx.flush()
@@ -53,10 +64,21 @@ def begin(
                 name=target.name,
                 host=target.host,
                 before=audit.redact(dict(target.before)),
+                wave=waves[position] if waves is not None else 0,
             )
         )
     announce(tx, "run", run_id, "created", run_id=run_id)
     return fence
+
+
+def resume(tx: Session, run_id: str, resources: list[str], caller: Caller, purpose: str, now: datetime) -> int:
+    """Take up the run of a task again, in another process or after a pause; answers the new fence."""
+    fence = leases.acquire(tx, resources, holder=run_id, actor=caller.username, purpose=purpose, now=now)
+    run = tx.exec(select(Run).where(Run.id == run_id).with_for_update()).one()
+    run.lease_token = max(fence, (run.lease_token or 0) + 1)
+    run.holder, run.heartbeat_at = holder.here(), now
+    tx.add(run)
+    return run.lease_token
 
 
 def mark(tx: Session, run_id: str, position: int, state: str, now: datetime, outcome: Outcome | None = None) -> None:
@@ -93,10 +115,13 @@ def what_to_check(target: RunTarget) -> str:
 def sweep(tx: Session, audit_key: bytes, now: datetime) -> list[str]:
     """Close runs whose holder is dead: done stays done, what was in flight is unknown, what never began is skipped.
 
+    Those of tasks are left alone: the next worker takes them up.
+
     Leases are left to expire by themselves: what was in flight may still be working on the other end.
     """
     swept: list[str] = []
-    open_runs = tx.exec(select(Run).where(Run.state == "running").with_for_update(skip_locked=True)).all()
+    running = select(Run).where(Run.state == "running", col(Run.task).is_(False))
+    open_runs = tx.exec(running.with_for_update(skip_locked=True)).all()
     for run in open_runs:
         dead = holder.is_dead(run.holder)
         if dead is False or (dead is None and now - run.heartbeat_at < DEAD_AFTER):

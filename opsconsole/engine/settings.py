@@ -34,6 +34,11 @@ class Settings:
     break_glass: bool = True
     webhook: str = ""
     webhook_ca: str = ""
+    task_above: int = 5
+    tasks_at_once: int = 20
+    tasks_per_host: int = 4
+    worker_idle: float = 60.0
+    output_days: int = 30
     ssh_files: str = "system"
     theme: str = "auto"
     mouse: bool = True
@@ -70,6 +75,11 @@ _RANGES = {
     "password_days": (0, 3650),
     "mail_port": (1, 65535),
     "mail_timeout": (1.0, 120.0),
+    "task_above": (1, 100_000),
+    "tasks_at_once": (1, 500),
+    "tasks_per_host": (1, 100),
+    "worker_idle": (0.1, 86_400.0),
+    "output_days": (1, 3650),
     "budget_prod": (1, 100_000),
     "budget_stage": (1, 100_000),
     "budget_dev": (1, 100_000),

@@ -20,7 +20,7 @@ from opsconsole.hosts.fields import Text
 
 _PERMISSION = "self | module.audit.view_audit"
 _ALL = Needs("runs.list", "module.audit.view_audit", module="audit")
-_RETRIED = ("failed", "unknown", "skipped")
+_RETRIED = ("failed", "unknown", "skipped", "cancelled")
 
 
 class ListRuns(Paged):
@@ -40,7 +40,7 @@ class OneRun(Input):
 class Retry(OneRun):
     """`states` says which targets to run again."""
 
-    states: list[Literal["failed", "unknown", "skipped"]] = list(_RETRIED)  # type: ignore[arg-type]
+    states: list[Literal["failed", "unknown", "skipped", "cancelled"]] = list(_RETRIED)  # type: ignore[arg-type]
 
 
 def sees_all(ctx: Context) -> bool:
@@ -156,18 +156,25 @@ async def retry(ctx: Context, given: Retry) -> tuple[str, Json]:
     run, targets = await ctx.database.read(work)
     if run.state == "running":
         raise StateConflict(f"the run {run.id} has not ended yet")
-    again = [target for target in targets if target.state in given.states]
-    if not again:
-        raise StateConflict(f"nothing of the run {run.id} is {', '.join(given.states)}")
-    operation = find(run.operation)
+    return again_of(run.operation, run.input, targets, list(given.states), run.id)
+
+
+def again_of(
+    operation_id: str, given: Any, targets: list[RunTarget] | None, states: list[str], what: str
+) -> tuple[str, Json]:
+    """The operation and its input for the targets in these states; all of it when nothing was ever begun."""
+    again = [target for target in targets or () if target.state in states]
+    if targets is not None and not again:
+        raise StateConflict(f"nothing of {what} is {', '.join(states)}")
+    operation = find(operation_id)
     if operation.change is None:
-        raise NotSupported(what="a retry", reason=f"{run.operation} is no change")
-    if _has_secret(run.input):
+        raise NotSupported(what="a retry", reason=f"{operation_id} is no change")
+    if _has_secret(given):
         raise NotSupported(what="a retry", reason="the secret that was given is not kept; call the operation again")
-    if len(again) == len(targets):
-        return run.operation, dict(run.input or {})
+    if targets is None or len(again) == len(targets):
+        return operation_id, dict(given or {})
     chosen = [{"kind": t.kind, "id": t.object_id, "name": t.name, "host": t.host} for t in again]
-    return run.operation, operation.change.narrow(dict(run.input or {}), chosen)
+    return operation_id, operation.change.narrow(dict(given or {}), chosen)
 
 
 def _has_secret(value: Any) -> bool:

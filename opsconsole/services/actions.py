@@ -59,6 +59,7 @@ class ServiceChange(Change[ServiceTargets]):
     """One verb on one or many services of one or many hosts."""
 
     verb: ClassVar[str] = ""
+    many_as_task = True
 
     def __init__(self, ctx: Context, given: ServiceTargets) -> None:
         super().__init__(ctx, given)

@@ -26,7 +26,7 @@ from tests.cli.conftest import Program
         (["sample", "echo", "--mode"], "", ["plain", "loud"]),
         (["sample", "echo"], "--mode=l", ["--mode=loud"]),
         (["sample", "echo", "--deep"], "--dee", []),
-        (["sample", "echo", "--tag", "x"], "--ta", ["--tag", "--tags"]),
+        (["sample", "echo", "--tag", "x"], "--ta", ["--tag", "--tags", "--task"]),
         (["sample", "echo", "--password-file"], "", [completion.FILES]),
         (["sample", "echo", "--input"], "x", [completion.FILES]),
         (["call"], "sample.th", ["sample.things.destroy", "sample.things.touch"]),

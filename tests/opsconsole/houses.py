@@ -29,6 +29,7 @@ from opsconsole.engine.perform import Consent
 from opsconsole.engine.permissions import OBJECT_KINDS
 from opsconsole.engine.users import load_caller
 from opsconsole.house import House
+from opsconsole.tasks.options import TaskOptions
 from tests.lab.postgres import MakeUrl
 
 
@@ -73,11 +74,19 @@ class Bench:
         return found
 
     async def call(
-        self, caller: Caller, operation: str, data: Any = None, *, confirm: str | None = None, reason: str | None = None
+        self,
+        caller: Caller,
+        operation: str,
+        data: Any = None,
+        *,
+        confirm: str | None = None,
+        reason: str | None = None,
+        task: TaskOptions | None = None,
     ) -> Any:
         fresh = await self.caller(caller.username)
         current = replace(fresh, read_only=caller.read_only, via=caller.via)
-        return await dispatch.call(Context(self.house, current), operation, data, Consent(confirm, reason))
+        consent = Consent(confirm, reason, task=task)
+        return await dispatch.call(Context(self.house, current), operation, data, consent)
 
     async def plan(self, caller: Caller, operation: str, data: Any = None) -> dict[str, Any]:
         return await dispatch.plan(Context(self.house, await self.caller(caller.username)), operation, data)
@@ -133,6 +142,7 @@ def small_bench(_sqlite_template: Path, tmp_path: Path) -> Iterator[Bench]:
 
 def _bench(url: str | None, home: Path) -> Iterator[Bench]:
     house = House.open(home, url)
+    house.wake_worker = lambda house: None
     try:
         yield Bench(house)
     finally:

@@ -1,0 +1,122 @@
+"""hosts.execute: commands on many hosts, step by step, as a task that outlives everybody who watches it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, Field
+from sqlmodel import Session
+
+from drivers.detached import JobSpec
+from opsconsole.engine.errors import InvalidParameter, NotSupported, StepFailed, StepTimedOut
+from opsconsole.engine.plan import Plan, Target
+from opsconsole.engine.registry import Change, Input, Json, change
+from opsconsole.hosts.fields import LongText, Ref
+from opsconsole.hosts.lookup import HostFacts, highest_level, visible_hosts
+
+Command = Annotated[str, Field(min_length=1, max_length=100_000)]
+Account = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+_SHOWN = 80
+
+
+class Execute(Input):
+    """Each step is a script for /bin/sh (or for what its first line `#!…` names); the next begins when it ended with 0.
+
+    `timeout` is seconds per step: then the host itself ends it. `run_as` is another account there.
+    """
+
+    hosts: Annotated[list[Ref], Field(min_length=1, max_length=1000, validation_alias=AliasChoices("hosts", "items"))]
+    steps: Annotated[list[Command], Field(min_length=1, max_length=100, description="a script each, run in this order")]
+    timeout: Annotated[float, Field(gt=0, le=604_800, description="seconds per step")] = 3600.0
+    run_as: Annotated[Account | None, Field(description="the account on the host, when not the login")] = None
+    cwd: Annotated[str | None, Field(pattern=r"^/[^\x00]*$", max_length=4096)] = None
+    description: LongText | None = None
+
+
+@change(
+    "hosts.execute",
+    summary="Run commands on hosts, step by step, and keep what they print",
+    permission="host.login_host",
+    input=Execute,
+    kind="task",
+    danger="high",
+    reversible=False,
+    objects=("host",),
+    bulk=True,
+    key="E",
+)
+class ExecuteOnHosts(Change[Execute]):
+    """One target per host. A step that was begun is attached to by whoever comes next, never begun again."""
+
+    concurrency = 50
+    resumes = True
+
+    async def plan(self) -> Plan:
+        given, caller = self.input, self.ctx.caller
+
+        def work(tx: Session) -> list[HostFacts]:
+            return visible_hosts(tx, caller, given.hosts, permission="host.login_host")
+
+        hosts = await self.ctx.database.read(work)
+        for number, step in enumerate(given.steps):
+            if "\0" in step:
+                raise InvalidParameter(field=f"steps.{number}", reason="it has a NUL byte")
+        count = f"{len(given.steps)} steps" if len(given.steps) > 1 else _first_line(given.steps[0])
+        where = ", ".join(host.name for host in hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
+        return Plan(
+            operation="hosts.execute",
+            summary=given.description or f"run {count} on {where}",
+            targets=tuple(self._target(host) for host in hosts),
+            verification="the exit status of each step, written down by the host itself",
+            undo=None,
+            reversible=False,
+            danger="high",
+            level=highest_level(hosts),
+            warnings=tuple(f"step {n}: {_first_line(step)}" for n, step in enumerate(given.steps, start=1)),
+            input={"steps": given.steps, "timeout": given.timeout, "run_as": given.run_as, "cwd": given.cwd},
+        )
+
+    def _target(self, host: HostFacts) -> Target:
+        return Target(
+            kind="host",
+            id=str(host.id),
+            name=host.name,
+            host=host.name,
+            resource=f"host:{host.id}/execute",
+            subject=host.subject(),
+            after={"steps": len(self.input.steps)},
+            work={"host": host},
+        )
+
+    async def execute(self, target: Target) -> Json | None:
+        task = self.ctx.task
+        if task is None:
+            raise NotSupported(what="hosts.execute", reason="it runs as a task only")
+        runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
+        steps, given = self.input.steps, self.input
+        for number, script in enumerate(steps, start=1):
+            task.check()
+            said = _first_line(script)
+            await task.progress(target, number, len(steps), said)
+            spec = JobSpec(name="", script=script.encode(), run_as=given.run_as, cwd=given.cwd, timeout=given.timeout)
+            ended = await task.detached(target, runner, number, spec)
+            if ended.timed_out:
+                raise StepTimedOut(host=target.name, step=number, seconds=f"{given.timeout:g}", said=said)
+            if ended.exit_status != 0:
+                how = f"signal {ended.signal}" if ended.signal else f"exit status {ended.exit_status}"
+                raise StepFailed(host=target.name, step=number, how=how, said=said)
+        return {"steps": len(steps)}
+
+    async def verify(self, target: Target, effect: Json | None) -> Json | None:
+        return dict(effect or {})
+
+    @classmethod
+    def narrow(cls, given: Json, targets: list[Json]) -> Json:
+        kept = {key: value for key, value in given.items() if key not in {"hosts", "items"}}
+        return {**kept, "hosts": [int(str(target["id"])) for target in targets]}
+
+
+def _first_line(script: str) -> str:
+    lines: list[Any] = [line.strip() for line in script.splitlines() if line.strip() and not line.startswith("#!")]
+    first = lines[0] if lines else script.strip()
+    return first if len(first) <= _SHOWN else first[: _SHOWN - 1] + "…"

@@ -1,0 +1,242 @@
+"""One leg of a task: from being taken up by a worker to its end, a pause, or the death of that worker.
+
+Everything that matters is in rows, written before and after each effect, so that the next worker goes on from there:
+what is done stays done, what was in flight is attached to where the change can do that, else it is unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
+
+from data.errors import DataError
+from data.feed import announce
+from data.models import Run, RunTarget, Task
+from opsconsole.engine import audit, execute, runs
+from opsconsole.engine.context import Context
+from opsconsole.engine.decide import decide
+from opsconsole.engine.errors import ConsoleError, PermissionDenied, StateConflict
+from opsconsole.engine.registry import Operation
+from opsconsole.house import House
+from opsconsole.tasks import prepare, record
+from opsconsole.tasks.gates import Gates
+from opsconsole.tasks.handle import Halt, TaskHandle
+from opsconsole.tasks.output import Superseded, mine
+from opsconsole.tasks.patience import patient_read, patient_write
+from opsconsole.tasks.prepare import Item, Parked
+
+GO, STOP = "go", "stop"
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a leg stands among its waves."""
+
+    failed: int = 0
+    stopped: str | None = None
+
+
+class Leg:
+    """Called by the workflow in this order: `take_up`, `begin`, `wave` for each wave, `end`."""
+
+    def __init__(self, house: House, task_id: str, executor_id: str, gates: Gates) -> None:
+        self.house = house
+        self.task_id = task_id
+        self.executor_id = executor_id
+        self.gates = gates
+        self.halt = Halt()
+        self.attempt = 0
+        self._ctx: Context | None = None
+        self._operation: Operation | None = None
+        self._items: list[Item] = []
+        self._task: Task | None = None
+        self._state = Progress()
+        self._running: set[int] = set()
+
+    def must_end(self) -> bool:
+        """Whether something is in flight that nobody could attach to again."""
+        return any(item.position in self._running and not item.work.change.resumes for item in self._items)
+
+    async def take_up(self) -> bool:
+        """Become the one who works on it; False when it is not to be worked on (any more)."""
+
+        def work(tx: Session) -> Task | None:
+            task = tx.exec(select(Task).where(Task.id == self.task_id).with_for_update()).one_or_none()
+            if task is None or task.state not in {"pending", "running"}:
+                return None
+            task.state, task.executor_id, task.waiting_for = "running", self.executor_id, None
+            task.attempt += 1
+            task.started_at = task.started_at or audit.now()
+            tx.add(task)
+            announce(tx, "task", task.id, "updated", run_id=task.id)
+            return task
+
+        task = await patient_write(self.house, work)
+        if task is None:
+            return False
+        self.attempt, self._task = task.attempt, task
+        if task.wanted:
+            self.halt.ask(task.wanted, task.wanted_by or "")
+        return True
+
+    async def begin(self) -> int:
+        """Plan, authorise, write the run row (or take it up again); answers the number of waves, 0 when it is over."""
+        task = self._its_task()
+        try:
+            if self.halt.wanted and not await self._has_run():
+                return await self._over_before_it_began()
+            handle = TaskHandle(self.house, self.task_id, self.attempt, self.halt)
+            found = await prepare.prepare(self.house, task, self.attempt, handle)
+        except Superseded:
+            raise
+        except Parked as parked:
+            await record.park(self.house, self.task_id, self.attempt, parked.waiting_for, parked.error)
+            return 0
+        except ConsoleError as error:
+            await record.fail(self.house, self.task_id, self.attempt, error)
+            return 0
+        self._ctx, self._operation, self._items = found.ctx, found.operation, found.items
+        self._state.failed = found.failed
+        for item, reason in found.refused:
+            await self._refuse(item, reason)
+        return found.waves
+
+    async def wave(self, number: int) -> str:
+        """Every target of one wave to its end; answers whether to go on with the next."""
+        items = [item for item in self._items if item.wave == number]
+        if not items:
+            return GO if self._may_begin() else STOP
+        allowed = await self._authorised(items)
+        limit = self._its_task().options.get("limit")
+        gate = asyncio.Semaphore(min(limit or 10_000, *(item.work.change.concurrency for item in items)))
+
+        async def one(item: Item) -> None:
+            async with gate, self.gates.of(item.target.host):
+                if not item.in_flight and not self._may_begin():
+                    return
+                await self._one(item)
+
+        running = [asyncio.ensure_future(one(item)) for item in allowed]
+        try:
+            await asyncio.gather(*running)
+        finally:
+            for future in running:
+                future.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+        for change in {id(item.work.change): item.work.change for item in allowed}.values():
+            ended = [item.outcome for item in allowed if item.work.change is change and item.outcome.state != "skipped"]
+            if ended:
+                await change.settle(ended)
+        return GO if self._may_begin() else STOP
+
+    async def end(self) -> str:
+        """Close what was not begun, write the task's end; answers its state."""
+        if self.halt.leave:
+            return "left"
+        pausing = self.halt.wanted == "pause"
+        reason = self._state.stopped or (f"cancelled by {self.halt.by}" if self.halt.wanted == "cancel" else None)
+        return await record.close(self.house, self.task_id, self.attempt, pausing=pausing, reason=reason)
+
+    def _may_begin(self) -> bool:
+        """Whether another target may be begun now."""
+        stop_after = self._its_task().options.get("stop_after")
+        if stop_after is not None and self._state.failed >= stop_after:
+            self._state.stopped = f"stopped after {self._state.failed} failed"
+        return self.halt.wanted is None and not self.halt.leave and self._state.stopped is None
+
+    async def _one(self, item: Item) -> None:
+        work, outcome = item.work, item.outcome
+
+        def start(tx: Session) -> list[str]:
+            mine(tx, self.task_id, self.attempt)
+            announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
+            return execute.start_target(tx, work, item.position, item.target)
+
+        lost = await patient_write(self.house, start)
+        if lost:
+            outcome.state, outcome.error = "failed", execute.taken_over(lost)
+        else:
+            self._running.add(item.position)
+            try:
+                await execute.one_target(work, outcome)
+            finally:
+                self._running.discard(item.position)
+        await self._ended(item)
+
+    async def _ended(self, item: Item) -> None:
+        """The target's result, its change and its audit row in one transaction; a lost answer is not written twice."""
+        try:
+            head = await patient_write(self.house, lambda tx: self._end_tx(tx, item, None))
+        except (ConsoleError, IntegrityError, DataError) as error:
+            failure = execute.as_console_error(error)
+            item.outcome.state, item.outcome.error = "failed", failure.as_json()
+            head = await patient_write(self.house, lambda tx: self._end_tx(tx, item, failure))
+        execute.anchor(item.work.ctx, head)
+        if item.outcome.state in {"failed", "unknown"}:
+            self._state.failed += 1
+
+    def _end_tx(self, tx: Session, item: Item, failure: ConsoleError | None) -> dict[str, Any] | None:
+        mine(tx, self.task_id, self.attempt)
+        row = tx.exec(
+            select(RunTarget).where(RunTarget.run_id == self.task_id, RunTarget.position == item.position)
+        ).one()
+        if row.state not in {"waiting", "in_flight"}:
+            return None
+        answer, head = execute.write_outcomes(tx, item.work, [item.outcome], failure)
+        runs.mark(tx, self.task_id, item.position, item.outcome.state, audit.now(), item.outcome)
+        if answer and len(self._items) == 1 and self._its_task().total == 1:
+            record.keep_answer(tx, self.task_id, answer)
+        announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
+        return head
+
+    async def _refuse(self, item: Item, error: ConsoleError) -> None:
+        item.outcome.state = "unknown" if item.in_flight else "failed"
+        item.outcome.error = error.as_json()
+        await self._ended(item)
+
+    async def _authorised(self, items: list[Item]) -> list[Item]:
+        """The rights of now: a user disabled, or a right taken, since the last wave ends it for these targets."""
+        ctx, operation = self._its_context()
+        caller = await prepare.caller_now(self.house, self._its_task())
+        allowed: list[Item] = []
+        for item in items:
+            decision = decide(caller, operation.needs, item.target.subject, now=ctx.now())
+            if decision.allowed or item.in_flight:
+                allowed.append(item)
+                continue
+            await self._refuse(
+                item,
+                PermissionDenied(
+                    user=caller.username,
+                    operation=operation.id,
+                    on=f" on {item.target.name}",
+                    missing=decision.because,
+                    who_could="see access.authorizations",
+                ),
+            )
+        return allowed
+
+    async def _has_run(self) -> bool:
+        return await patient_read(self.house, lambda tx: tx.get(Run, self.task_id) is not None)
+
+    async def _over_before_it_began(self) -> int:
+        if self.halt.wanted == "pause":
+            await record.close(self.house, self.task_id, self.attempt, pausing=True, reason=None)
+        else:
+            error = StateConflict(f"cancelled by {self.halt.by} before anything was begun")
+            await record.fail(self.house, self.task_id, self.attempt, error, state="cancelled")
+        return 0
+
+    def _its_task(self) -> Task:
+        if self._task is None:
+            raise RuntimeError("a leg is taken up first")
+        return self._task
+
+    def _its_context(self) -> tuple[Context, Operation]:
+        if self._ctx is None or self._operation is None:
+            raise RuntimeError("a leg is begun first")
+        return self._ctx, self._operation

@@ -1,0 +1,144 @@
+"""The rows of a task: made, parked, failed, closed; every write of a worker only while the task is its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select, update
+
+from data.feed import announce
+from data.models import Run, RunTarget, Task
+from opsconsole.engine import audit, execute, leases, runs
+from opsconsole.engine.errors import ConsoleError
+from opsconsole.engine.given import whole
+from opsconsole.house import House
+from opsconsole.tasks.output import mine
+from opsconsole.tasks.patience import patient_write
+
+ENDED = frozenset({"finished", "partial", "failed", "timeout", "cancelled", "unknown"})
+
+
+async def input_of(house: House, task: Task) -> Any:
+    """The whole input, with its secrets where it has any. Raises SecretsLocked."""
+    if task.sealed is None:
+        return task.input
+    return whole(task.input, await house.unseal(task.sealed, context=f"task:{task.id}"))
+
+
+async def park(house: House, task_id: str, attempt: int, waiting_for: str, error: ConsoleError) -> None:
+    """Wait for a person, or for what holds it up; nothing is lost and nothing is done meanwhile."""
+
+    def work(tx: Session) -> None:
+        task = mine(tx, task_id, attempt)
+        task.state, task.waiting_for, task.error, task.executor_id = "waiting", waiting_for, error.as_json(), None
+        tx.add(task)
+        announce(tx, "task", task.id, "updated", run_id=task.id)
+
+    await patient_write(house, work)
+
+
+async def fail(house: House, task_id: str, attempt: int, error: ConsoleError, *, state: str = "failed") -> None:
+    """End a task of which nothing was begun (or whose rest cannot be gone on with), with its audit row."""
+
+    def work(tx: Session) -> dict[str, Any] | None:
+        task = mine(tx, task_id, attempt)
+        if task.state in ENDED:
+            return None
+        task.error = error.as_json()
+        return end_task(tx, house, task, state)
+
+    anchor(house, await patient_write(house, work))
+
+
+async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reason: str | None) -> str:
+    """The end of a leg: paused with the rest waiting, or ended with the rest skipped; answers the task's state."""
+
+    def work(tx: Session) -> tuple[str, dict[str, Any] | None]:
+        task = mine(tx, task_id, attempt)
+        if task.state in ENDED:
+            return task.state, None
+        left = _count(tx, task_id, ("waiting", "in_flight"))
+        if pausing and left:
+            task.state, task.wanted, task.wanted_by, task.executor_id = "paused", None, None, None
+            tx.add(task)
+            leases.release(tx, task_id)
+            announce(tx, "task", task.id, "updated", run_id=task.id)
+            return "paused", None
+        skip_rest(tx, task_id, reason)
+        states = list(tx.exec(select(RunTarget.state).where(RunTarget.run_id == task_id).distinct()).all())
+        state = ended_as(states, cancelled=task.wanted == "cancel", timed_out=_timed_out(tx, task_id))
+        return state, end_task(tx, house, task, state)
+
+    state, head = await patient_write(house, work)
+    anchor(house, head)
+    return state
+
+
+def skip_rest(tx: Session, task_id: str, reason: str | None) -> None:
+    error = {"code": "skipped", "message": reason} if reason else None
+    tx.execute(
+        update(RunTarget)
+        .where(col(RunTarget.run_id) == task_id, col(RunTarget.state) == "waiting")
+        .values(state="skipped", finished_at=audit.now(), error=error)
+    )
+
+
+def ended_as(states: list[str], *, cancelled: bool, timed_out: bool) -> str:
+    """The task's state from its targets': unknown wins, for it is what a person must look at."""
+    state = execute.state_of(states)
+    if state == "failed" and timed_out:
+        return "timeout"
+    if cancelled and state not in {"unknown", "finished"}:
+        return "cancelled"
+    return state
+
+
+def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any] | None:
+    """Write the end: secrets erased, the run closed, leases back, one audit row for the task itself."""
+    now = audit.now()
+    task.state, task.finished_at, task.sealed, task.executor_id = state, now, None, None
+    task.wanted = task.waiting_for = None
+    tx.add(task)
+    if tx.get(Run, task.id) is not None:
+        runs.finish(tx, task.id, "failed" if state == "timeout" else state, now, answer=task.answer, error=task.error)
+    announce(tx, "task", task.id, "updated", run_id=task.id)
+    entry = audit.Entry(
+        operation=task.operation,
+        actor=task.actor,
+        actor_id=task.actor_id,
+        source=task.source,
+        result=state,
+        target_kind="task",
+        target_id=task.id,
+        target_name=task.summary[:200],
+        error_code=(task.error or {}).get("code"),
+        reason=task.reason,
+        detail={"via": "task", "by": task.wanted_by, "error": (task.error or {}).get("message")},
+        run_id=task.id,
+        plan_digest=task.plan_digest,
+        incident_id=task.incident_id,
+    )
+    head = audit.append(tx, house.audit_key, [entry], at=now)
+    return {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None
+
+
+def keep_answer(tx: Session, task_id: str, answer: Any) -> None:
+    tx.execute(update(Task).where(col(Task.id) == task_id).values(answer=audit.redact(answer)))
+
+
+def anchor(house: House, head: dict[str, Any] | None) -> None:
+    if head is not None:
+        from opsconsole.engine.anchors import note_at_home
+
+        note_at_home(house.home, **head)
+
+
+def _count(tx: Session, task_id: str, states: tuple[str, ...]) -> int:
+    query = select(func.count()).select_from(RunTarget)
+    return tx.exec(query.where(RunTarget.run_id == task_id, col(RunTarget.state).in_(states))).one()
+
+
+def _timed_out(tx: Session, task_id: str) -> bool:
+    rows = tx.exec(select(RunTarget.error).where(RunTarget.run_id == task_id, RunTarget.state == "failed")).all()
+    return bool(rows) and all((error or {}).get("code") == "step_timed_out" for error in rows)

@@ -1,0 +1,71 @@
+"""A change that outlives its caller: a row instead of an execution, and a worker that will find it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmodel import Session
+
+from data.feed import announce
+from data.models import Task
+from opsconsole.engine import audit
+from opsconsole.engine.context import Context
+from opsconsole.engine.execute import anchor
+from opsconsole.engine.given import split
+from opsconsole.engine.ids import uuid7
+from opsconsole.engine.plan import Confirmation, Plan
+from opsconsole.engine.registry import Change, Input, Json, Operation
+from opsconsole.engine.second_person import Second
+from opsconsole.tasks.options import TaskOptions
+
+
+def is_task(operation: Operation, change: Change[Any], plan: Plan, options: TaskOptions | None, above: int) -> bool:
+    """Whether a worker performs it: tasks always, the rest when asked for, or with more targets than a handful."""
+    if operation.kind == "task" or options is not None:
+        return True
+    return type(change).many_as_task and len(plan.targets) > above
+
+
+async def submit(
+    ctx: Context,
+    operation: Operation,
+    given: Input,
+    plan: Plan,
+    confirmation: Confirmation,
+    second: Second | None,
+    *,
+    reason: str | None,
+    options: TaskOptions,
+) -> tuple[str, Json]:
+    """Write the task, and use the approval or open the review with it; answers its id, and what stood for the second
+    person. Secrets in the input are sealed beside it and erased at its end."""
+    task_id, caller = uuid7(), ctx.caller
+    parts = split(given)
+    sealed = await ctx.house.seal(parts.packed(), context=f"task:{task_id}") if parts.secrets else None
+    task = {
+        "operation": operation.id,
+        "summary": plan.summary,
+        "actor": caller.username,
+        "actor_id": caller.user_id,
+        "on_behalf": caller.on_behalf,
+        "source": caller.source,
+        "reason": reason,
+        "incident_id": caller.incident_id,
+        "input": parts.shown,
+        "sealed": sealed,
+        "plan": audit.redact(plan.as_json(confirmation)),
+        "plan_digest": plan.digest,
+        "total": len(plan.targets),
+    }
+
+    def work(tx: Session) -> tuple[Json, Json | None]:
+        said = second.take(tx, ctx, run_id=None, task_id=task_id) if second is not None else {}
+        kept = options.as_json() | ({"agreed": said} if said else {})
+        tx.add(Task(id=task_id, options=kept, approval_id=said.get("approval_id"), **task))
+        tx.flush()
+        announce(tx, "task", task_id, "created", run_id=task_id)
+        return said, audit.head_of(tx) if second is not None else None
+
+    said, head = await ctx.database.write(work)
+    anchor(ctx, head)
+    return task_id, said

@@ -1,0 +1,200 @@
+"""The worker: the process that performs tasks and keeps the timers.
+
+One per home on SQLite, any number on PostgreSQL. It beats, takes what is pending, takes over what a dead one left, and
+goes away when there is nothing to do (unless told to stay). Killed at any moment, it loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from sqlmodel import Session, and_, col, or_, select
+
+from data.errors import DataError
+from data.models import Task
+from opsconsole.engine import audit, runs
+from opsconsole.engine.bugs import note
+from opsconsole.house import House
+from opsconsole.tasks import jobs, workers, workflow
+from opsconsole.tasks.gates import Gates
+from opsconsole.tasks.leg import Leg
+
+_LOOK_SECONDS = 2.0
+_LEASE_BEAT = 10.0
+_STUCK_SECONDS = 30.0
+_GRACE_SECONDS = 30.0
+
+
+class Worker:
+    """Run it with `run()`; `stop()` ends it in good order: what can be attached to again is left, the rest ended."""
+
+    def __init__(self, house: House, *, stay: bool) -> None:
+        self.house = house
+        self.stay = stay
+        self.id = workers.new_id()
+        self._legs: dict[str, Leg] = {}
+        self._begun: dict[str, float] = {}
+        self._gates = Gates(house.settings.tasks_per_host)
+        self._wake = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._busy_at = time.monotonic()
+
+    def arrive(self, task_id: str) -> Leg:
+        """A workflow has begun here."""
+        leg = Leg(self.house, task_id, self.id, self._gates)
+        self._legs[task_id] = leg
+        return leg
+
+    def leave(self, task_id: str) -> None:
+        """A workflow has ended here."""
+        self._legs.pop(task_id, None)
+        self._begun.pop(task_id, None)
+        self._busy_at = time.monotonic()
+        self._wake.set()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until stopped, or idle for longer than the settings allow."""
+        await self.house.database.write(lambda tx: workers.register(tx, self.id, audit.now(), stay=self.stay))
+        workflow.launch(self.house, self.id, self)
+        helpers = [
+            asyncio.ensure_future(work)
+            for work in (self._beat(), self._beat_leases(), self._listen(), self._keep_time())
+        ]
+        try:
+            while not self._stopping.is_set() and not self._idle():
+                await self._guarded(self._take())
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
+                self._wake.clear()
+            await self._hand_over()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            with contextlib.suppress(DataError):
+                await self.house.database.write(lambda tx: workers.end(tx, self.id, audit.now()))
+            await asyncio.to_thread(workflow.end)
+
+    def _idle(self) -> bool:
+        quiet = time.monotonic() - self._busy_at > self.house.settings.worker_idle
+        return quiet and not self.stay and not self._legs and not self._begun
+
+    async def _take(self) -> None:
+        """Take over, take what is pending, and look after what was begun here and never arrived."""
+        now = audit.now()
+        room = self.house.settings.tasks_at_once - len(self._legs)
+
+        def look(tx: Session) -> tuple[list[str], list[str], list[str]]:
+            left = workers.orphans(tx, self.id, now)
+            stuck = [task_id for task_id in self._stuck() if _still_ours(tx, task_id, self.id)]
+            return left, stuck, workers.claim(tx, self.id, room) if room > 0 else []
+
+        if not await self.house.database.read(lambda tx: _anything(tx, self.id)) and not self._stuck():
+            return
+        left, stuck, fresh = await self.house.database.write(look)
+        for task_id in [*left, *stuck]:
+            await self._begin(task_id, again=True)
+        for task_id in fresh:
+            await self._begin(task_id, again=False)
+
+    def _stuck(self) -> list[str]:
+        now = time.monotonic()
+        return [key for key, at in self._begun.items() if key not in self._legs and now - at > _STUCK_SECONDS]
+
+    async def _begin(self, task_id: str, *, again: bool) -> None:
+        self._begun[task_id] = time.monotonic()
+        task = await self.house.database.read(lambda tx: tx.get(Task, task_id))
+        if task is None:
+            return
+        if not await workflow.start(task_id, task.leg, again=again or task.attempt > 0):
+            leg = await self.house.database.write(lambda tx: _next_leg(tx, task_id))
+            await workflow.start(task_id, leg, again=False)
+
+    async def _hand_over(self) -> None:
+        """Nothing new is begun; what the next worker can attach to is left as it is, the rest may end first."""
+        for leg in self._legs.values():
+            leg.halt.leave = True
+        until = time.monotonic() + _GRACE_SECONDS
+        while any(leg.must_end() for leg in self._legs.values()) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(workers.BEAT)
+            await self._guarded(self.house.database.write(lambda tx: workers.beat(tx, self.id, audit.now())))
+
+    async def _beat_leases(self) -> None:
+        while True:
+            await asyncio.sleep(_LEASE_BEAT)
+            mine = list(self._legs)
+
+            def beat(tx: Session, mine: list[str] = mine) -> None:
+                for task_id in mine:
+                    runs.beat(tx, task_id, audit.now())
+
+            if mine:
+                await self._guarded(self.house.database.write(beat))
+
+    async def _listen(self) -> None:
+        """New tasks, and what somebody wants of ours, the moment it is committed."""
+        while True:
+            with contextlib.suppress(DataError):
+                async for batch in self.house.feed.changes():
+                    keys = {row.key for row in batch if row.entity == "task"}
+                    if keys or any(row.lost for row in batch):
+                        await self._guarded(self._heed(keys & set(self._legs)))
+                        if keys - set(self._legs):
+                            self._wake.set()
+            await asyncio.sleep(1.0)
+
+    async def _heed(self, keys: set[str]) -> None:
+        if not keys:
+            return
+        query = select(Task.id, Task.wanted, Task.wanted_by).where(col(Task.id).in_(keys))
+        query = query.where(col(Task.wanted).is_not(None))
+        for task_id, wanted, by in await self.house.database.read(lambda tx: tx.exec(query).all()):
+            leg = self._legs.get(task_id)
+            if leg is not None and leg.halt.wanted != wanted:
+                leg.halt.ask(wanted or "", by or "")
+
+    async def _keep_time(self) -> None:
+        while True:
+            await self._guarded(jobs.run_due(self.house, self.id))
+            await asyncio.sleep(jobs.LOOK_SECONDS)
+
+    async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
+        """A database that is away, or a bug, must not end the worker: it is written down, and tried again."""
+        try:
+            await work
+        except DataError:
+            await asyncio.sleep(1.0)
+        except Exception as error:
+            await asyncio.to_thread(note, error)
+            await asyncio.sleep(1.0)
+
+
+def _anything(tx: Session, worker_id: str) -> bool:
+    """Cheap look before a write: is there a pending task, or one that runs and is not ours?"""
+    elsewhere = col(Task.executor_id).is_distinct_from(worker_id)
+    where = or_(col(Task.state) == "pending", and_(col(Task.state) == "running", elsewhere))
+    return tx.exec(select(Task.id).where(where).limit(1)).first() is not None
+
+
+def _still_ours(tx: Session, task_id: str, worker_id: str) -> bool:
+    task = tx.get(Task, task_id)
+    return task is not None and task.state == "running" and task.executor_id == worker_id
+
+
+def _next_leg(tx: Session, task_id: str) -> int:
+    task = tx.exec(select(Task).where(Task.id == task_id).with_for_update()).one()
+    task.leg += 1
+    tx.add(task)
+    return task.leg

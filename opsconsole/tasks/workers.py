@@ -1,0 +1,94 @@
+"""The rows of workers: who is alive, and whose tasks may be taken up by another."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, or_, select, update
+
+from data.models import Task, Worker
+from opsconsole.engine import holder
+from opsconsole.engine.ids import uuid7
+
+BEAT = 5.0
+DEAD_AFTER = timedelta(seconds=20)
+
+
+def new_id() -> str:
+    """Unique among all workers that ever were: host, boot and process, and a number in case all three come again."""
+    here = holder.here()
+    return f"{here['host']}:{str(here['boot_id'])[:8]}:{here['pid']}:{uuid7()[-12:]}"
+
+
+def register(tx: Session, worker_id: str, now: datetime, *, stay: bool) -> None:
+    tx.add(Worker(id=worker_id, holder=holder.here(), stay=stay, started_at=now, heartbeat_at=now))
+
+
+def beat(tx: Session, worker_id: str, now: datetime) -> bool:
+    """Still here; False when somebody has declared us dead."""
+    alive = (col(Worker.id) == worker_id) & col(Worker.ended_at).is_(None)
+    found: Any = tx.execute(update(Worker).where(alive).values(heartbeat_at=now))
+    return bool(found.rowcount)
+
+
+def end(tx: Session, worker_id: str, now: datetime) -> None:
+    tx.execute(update(Worker).where(col(Worker.id) == worker_id).values(ended_at=now))
+
+
+def is_alive(worker: Worker, now: datetime) -> bool:
+    """On this machine the process itself tells; elsewhere only its heartbeat can."""
+    if worker.ended_at is not None:
+        return False
+    dead = holder.is_dead(worker.holder)
+    return not dead if dead is not None else now - worker.heartbeat_at < DEAD_AFTER
+
+
+def living(tx: Session, now: datetime) -> list[Worker]:
+    """Workers that take tasks: not the processes that perform one attached."""
+    rows = tx.exec(select(Worker).where(col(Worker.ended_at).is_(None))).all()
+    return [row for row in rows if not row.holder.get("attached") and is_alive(row, now)]
+
+
+def orphans(tx: Session, worker_id: str, now: datetime) -> list[str]:
+    """Take over the running tasks of dead workers; answers their ids. Two who look at once share them out."""
+    others = tx.exec(select(Worker).where(col(Worker.id) != worker_id)).all()
+    gone = [row.id for row in others if not is_alive(row, now)]
+    known = select(Worker.id)
+    query = (
+        select(Task)
+        .where(
+            Task.state == "running",
+            or_(col(Task.executor_id).in_(gone), col(Task.executor_id).is_(None), ~col(Task.executor_id).in_(known)),
+        )
+        .order_by(col(Task.created_at))
+        .limit(100)
+        .with_for_update(skip_locked=True)
+    )
+    taken = list(tx.exec(query).all())
+    for task in taken:
+        task.executor_id = worker_id
+        tx.add(task)
+    return [task.id for task in taken]
+
+
+def claim(tx: Session, worker_id: str, room: int) -> list[str]:
+    """Take up to `room` tasks that nobody works on, the oldest first; answers their ids."""
+    query = (
+        select(Task)
+        .where(Task.state == "pending")
+        .order_by(col(Task.created_at))
+        .limit(room)
+        .with_for_update(skip_locked=True)
+    )
+    taken = list(tx.exec(query).all())
+    for task in taken:
+        task.state, task.executor_id = "running", worker_id
+        tx.add(task)
+    return [task.id for task in taken]
+
+
+def anything_pending(tx: Session) -> bool:
+    """Whether a worker would find something to do."""
+    waiting = select(Task.id).where(col(Task.state).in_(("pending", "running"))).limit(1)
+    return tx.exec(waiting).first() is not None

@@ -1,0 +1,68 @@
+"""Tasks on a house of their own: performed by the test itself, step by step, or by a real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from opsconsole.engine.caller import Caller
+from opsconsole.house import House
+from opsconsole.tasks import workers
+from opsconsole.tasks.gates import Gates
+from opsconsole.tasks.leg import STOP, Leg
+from opsconsole.tasks.options import TaskOptions
+from tests.opsconsole.houses import Bench, bench, small_bench
+from tests.opsconsole.probes import NAME, probe
+
+__all__ = ["bench", "probe", "small_bench"]
+
+
+async def submit(bench: Bench, caller: Caller, data: dict[str, Any], **options: Any) -> str:
+    """A task of the probe, waiting to be performed."""
+    answer = await bench.call(caller, NAME, data, task=TaskOptions(**options))
+    task_id: str = answer["task_id"]
+    return task_id
+
+
+def leg_of(bench: Bench, task_id: str) -> Leg:
+    return Leg(bench.house, task_id, workers.new_id(), Gates(4))
+
+
+async def walk(leg: Leg) -> str:
+    """What the workflow does with a leg, without the durable part around it."""
+    if not await leg.take_up():
+        return "over"
+    waves = await leg.begin()
+    for number in range(waves):
+        if await leg.wave(number) == STOP:
+            break
+    return await leg.end() if waves else "over"
+
+
+async def perform(bench: Bench, task_id: str) -> str:
+    return await walk(leg_of(bench, task_id))
+
+
+@contextlib.asynccontextmanager
+async def worker(house: House) -> AsyncIterator[Any]:
+    """A real worker in this loop, ended at the end."""
+    from opsconsole.tasks.worker import Worker
+
+    it = Worker(house, stay=True)
+    running = asyncio.ensure_future(it.run())
+    try:
+        yield it
+    finally:
+        it.stop()
+        await asyncio.wait_for(running, 30)
+
+
+async def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Wait for an awaitable condition to be true, and answer it."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if found := await condition():
+                return found
+            await asyncio.sleep(0.05)
