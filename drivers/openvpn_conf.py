@@ -126,6 +126,7 @@ class ServerConfig:
     """What a server's file says. Paths are as the machine's own root sees them; None where there is no such line.
 
     `crl_seen_path` is the same file as the daemon sees it, below its chroot if it has one.
+    `relative` says that where files lie depends on the working directory of the daemon.
     `management_refusal` says why the console must not touch the management interface although there is one.
     """
 
@@ -138,6 +139,7 @@ class ServerConfig:
     management_refusal: str | None = None
     client_config_dir: str | None = None
     ccd_exclusive: bool = False
+    relative: bool = False
     chroot: str | None = None
     user: str | None = None
     group: str | None = None
@@ -165,6 +167,8 @@ def server_config(text: str, *, path: str, cwd: str | None = None) -> ServerConf
         base = posixpath.normpath(posixpath.join(base, given))
     if (given := _first(parsed, "chroot")) is not None:
         found.chroot = posixpath.normpath(posixpath.join(base, given))
+    given_paths = [given for name in ("crl-verify", "client-config-dir") if (given := _first(parsed, name))]
+    found.relative = found.chroot is None and any(not given.startswith(("/", "[")) for given in given_paths)
     _crl(parsed, found, base)
     _management(parsed, found, base)
     if (given := _first(parsed, "client-config-dir")) is not None:

@@ -163,11 +163,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ('vpn.cas.list', 'List the certificate authorities that ca_id can name', 'module.vpn.view_vpn_client', 'none', 'read', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.set_passphrase', 'Put the key of a certificate authority under a passphrase of its own, change it, or take it off', 'module.vpn.manage_vpn_ca', 'high', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.update', 'Change how long the lists of a certificate authority are valid, or its environment', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
+    ('vpn.ccd.get', 'Show the client files of an OpenVPN server, and which routes do not fit each other', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), '', 'opsconsole.vpn.ccd', False, False),
+    ('vpn.ccd.set', 'Write or delete the file of one client on an OpenVPN server', 'module.vpn.manage_vpn_server', 'low', 'write', ('vpn_server',), '', 'opsconsole.vpn.ccd', False, False),
     ('vpn.certificates.get', 'Show one certificate, in words and in PEM', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_certificate',), '', 'opsconsole.vpn.certificates', False, False),
     ('vpn.certificates.list', 'List certificates of VPN clients and servers, newest first', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_certificate',), '', 'opsconsole.vpn.certificates', False, False),
     ('vpn.certificates.revoke', 'Revoke one certificate: an older one of a client, or one without a client record', 'module.vpn.revoke_vpn_client', 'high', 'action', ('vpn_certificate',), '', 'opsconsole.vpn.revoking', False, False),
     ('vpn.clients.create', 'Create a site-to-site VPN client: key, certificate signed by the CA, client record', 'module.vpn.create_vpn_client', 'low', 'write', ('vpn_client',), '', 'opsconsole.vpn.clients', False, False),
     ('vpn.clients.create_many', 'Create VPN clients from a CSV text: all of them, or none when one line is wrong', 'module.vpn.create_vpn_client', 'low', 'write', ('vpn_client',), '', 'opsconsole.vpn.bulk', False, True),
+    ('vpn.clients.emergency_block', "Lock a VPN client out at once, without the authority's key; revoke it properly afterwards", 'module.vpn.revoke_vpn_client', 'high', 'action', ('vpn_client',), 'B', 'opsconsole.vpn.emergency', False, False),
     ('vpn.clients.export', 'Export certificate, key and CA chain of a client (optional)', 'module.vpn.view_vpn_client', 'low', 'action', ('vpn_client',), '', 'opsconsole.vpn.export', False, False),
     ('vpn.clients.export_many', 'Export the keys of several VPN clients, one private file each', 'module.vpn.view_vpn_client', 'low', 'action', ('vpn_client',), '', 'opsconsole.vpn.export', False, True),
     ('vpn.clients.get', 'Show one site-to-site VPN client', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_client',), '', 'opsconsole.vpn.clients', False, False),
@@ -182,6 +185,18 @@ OPERATIONS: tuple[Operation, ...] = (
     ('vpn.crls.import', 'Take over a revocation list that was signed where the key of the certificate authority is', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.crls', False, False),
     ('vpn.crls.list', 'List revocation lists, newest first', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_crl',), '', 'opsconsole.vpn.crls', False, False),
     ('vpn.crls.sign', 'Sign a new revocation list of a certificate authority, complete and with the next number', 'module.vpn.manage_vpn_ca', 'low', 'action', ('certificate_authority',), '', 'opsconsole.vpn.crls', False, False),
+    ('vpn.revocations.enforce', 'Make revocations true: publish the list, see it loaded, end the sessions, see them gone', 'module.vpn.revoke_vpn_client', 'none', 'action', ('revocation', 'vpn_client'), 'F', 'opsconsole.vpn.revocations', False, True),
+    ('vpn.revocations.get', 'Show how far one revocation is, with the evidence of every server', 'module.vpn.view_vpn_client', 'none', 'read', ('revocation',), '', 'opsconsole.vpn.revocations', False, False),
+    ('vpn.revocations.list', 'List the revocations that are not effective yet, and why not', 'module.vpn.view_vpn_client', 'none', 'read', ('revocation',), '', 'opsconsole.vpn.revocations', False, False),
+    ('vpn.servers.create', 'Make an OpenVPN server known', 'module.vpn.manage_vpn_server', 'low', 'write', ('vpn_server',), '', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.delete', 'Forget an OpenVPN server; the daemon itself is not touched', 'module.vpn.manage_vpn_server', 'high', 'write', ('vpn_server',), 'D', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.get', 'Show one OpenVPN server', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), '', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.inspect', 'Look at an OpenVPN server now: its configuration, daemon and CRL, and what differs from its record', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), 'i', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.list', 'List the OpenVPN servers with their last look and their alarms', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), '', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.publish_crl', 'Publish the newest revocation list to OpenVPN servers, and see that each daemon has it', 'module.vpn.manage_vpn_server', 'low', 'action', ('vpn_server',), 'p', 'opsconsole.vpn.publishing', False, True),
+    ('vpn.servers.update', 'Change the record of an OpenVPN server', 'module.vpn.manage_vpn_server', 'low', 'write', ('vpn_server',), 'e', 'opsconsole.vpn.servers', False, False),
+    ('vpn.sessions.kill', 'End VPN sessions by client id; the client may connect again unless it is revoked', 'module.vpn.manage_vpn_server', 'high', 'action', ('vpn_session',), 'K', 'opsconsole.vpn.sessions', False, True),
+    ('vpn.sessions.list', 'List who is connected now, over all OpenVPN servers, with traffic', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_session',), '', 'opsconsole.vpn.sessions', False, False),
 )
 
 MODULES: dict[str, str] = {row[0]: row[7] for row in OPERATIONS}
@@ -1059,6 +1074,16 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('crl_days', 'int', False, False, False, (), 'days a list is valid; it is signed anew at half of that'),
         ('environment', 'str', False, False, False, (), ''),
     ),
+    'vpn.ccd.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), "one client's file; without it all of them"),
+    ),
+    'vpn.ccd.set': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', True, False, False, (), "the client's name, or DEFAULT"),
+        ('text', 'str', True, False, False, (), 'the whole file: iroute, push, ifconfig-push, disable'),
+        ('expect', 'str', False, False, False, (), ''),
+    ),
     'vpn.certificates.get': (
         ('id', 'int', True, False, False, (), ''),
     ),
@@ -1099,6 +1124,10 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('path', 'str', False, False, False, (), 'a CSV file on the machine the console runs on, instead of a text'),
         ('expiration', 'int', False, False, False, (), 'days, for lines that say nothing else'),
         ('ca_passphrase', 'str', False, True, False, (), "of the authority's own key, where it has one"),
+    ),
+    'vpn.clients.emergency_block': (
+        ('id', 'int', True, False, False, (), 'of the client'),
+        ('servers', 'int|str', False, False, True, (), 'only these servers'),
     ),
     'vpn.clients.export': (
         ('format', 'str', False, False, False, ('pem', 'ovpn', 'pkcs12'), 'pem: key, certificate, chain; ovpn: one file; pkcs12: one file'),
@@ -1197,5 +1226,68 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('ca_id', 'int', True, False, False, (), ''),
         ('crl_days', 'int', False, False, False, (), 'for this and later lists; empty: as before'),
         ('ca_passphrase', 'str', False, True, False, (), "of the authority's own key, where it has one"),
+    ),
+    'vpn.revocations.enforce': (
+        ('certificate_ids', 'int', False, False, True, (), ''),
+        ('client_id', 'int', False, False, False, (), ''),
+        ('ca_id', 'int', False, False, False, (), ''),
+        ('servers', 'int|str', False, False, True, (), ''),
+    ),
+    'vpn.revocations.get': (
+        ('certificate_id', 'int', True, False, False, (), ''),
+    ),
+    'vpn.revocations.list': (
+        ('ca_id', 'int', False, False, False, (), ''),
+        ('client_id', 'int', False, False, False, (), 'all revocations of one client, effective or not'),
+    ),
+    'vpn.servers.create': (
+        ('name', 'str', True, False, False, (), ''),
+        ('host', 'int|str', True, False, False, (), ''),
+        ('ca_id', 'int', True, False, False, (), ''),
+        ('config_path', 'str', True, False, False, (), 'its configuration on the host'),
+        ('unit', 'str', False, False, False, (), 'its systemd unit, for example openvpn-server@site'),
+        ('crl_path', 'str', False, False, False, (), 'where its CRL lies; empty: where its configuration says'),
+        ('management', 'str', False, False, False, (), 'unix:/path or tcp:host:port; empty: what its configuration says'),
+        ('environment', 'str', False, False, False, (), 'without one that of its host'),
+        ('description', 'str', False, False, False, (), ''),
+    ),
+    'vpn.servers.delete': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'vpn.servers.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'vpn.servers.inspect': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'vpn.servers.list': (
+        ('ca_id', 'int', False, False, False, (), ''),
+        ('fresh', 'bool', False, False, False, (), 'look at every one now'),
+    ),
+    'vpn.servers.publish_crl': (
+        ('id', 'int|str', False, False, False, (), ''),
+        ('servers', 'int|str', False, False, True, (), ''),
+        ('ca_id', 'int', False, False, False, (), ''),
+    ),
+    'vpn.servers.update': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('config_path', 'str', False, False, False, (), ''),
+        ('unit', 'str', False, False, False, (), ''),
+        ('crl_path', 'str', False, False, False, (), 'where its CRL lies; empty: where its configuration says'),
+        ('management', 'str', False, False, False, (), 'unix:/path or tcp:host:port; empty: what its configuration says'),
+        ('environment', 'str', False, False, False, (), ''),
+        ('description', 'str', False, False, False, (), ''),
+        ('version', 'int', False, False, False, (), ''),
+    ),
+    'vpn.sessions.kill': (
+        ('server', 'int|str', False, False, False, (), ''),
+        ('client_id', 'int', False, False, False, (), ''),
+        ('items', 'item:server,client_id', False, False, True, (), ''),
+    ),
+    'vpn.sessions.list': (
+        ('server', 'int|str', False, False, False, (), ''),
+        ('ca_id', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), "the client's whole name"),
     ),
 }

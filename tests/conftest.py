@@ -10,7 +10,7 @@ from _pytest.terminal import TerminalReporter
 
 pytest_plugins = ["tests.lab.fixtures", "tests.lab.postgres", "tests.lab.smtp"]
 
-LAB_FIXTURES = frozenset({"lab", "guest_a", "guest_b", "dead_address", "sshfarm", "plain_host"})
+LAB_FIXTURES = frozenset({"lab", "guest_a", "guest_b", "dead_address", "sshfarm", "plain_host", "vpn_place"})
 """Session fixtures that start machines: the tests that use them share one worker, so that they start once."""
 
 

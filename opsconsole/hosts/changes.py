@@ -10,7 +10,7 @@ from pydantic import AliasChoices, Field
 from sqlmodel import Session, col, delete, select
 
 from data.feed import announce
-from data.models import AppInstance, Application, Environment, Host, HostGrant, HostTag, utc_now
+from data.models import AppInstance, Application, Environment, Host, HostGrant, HostTag, VpnServer, utc_now
 from opsconsole.engine.decide import Subject
 from opsconsole.engine.errors import (
     FieldImmutable,
@@ -312,3 +312,8 @@ def refuse_in_use(tx: Session, host: Host) -> None:
         raise ObjectInUse(
             entity="host", name=host.name, users=users, targets=[{"kind": "application", "name": n} for n in names]
         )
+    servers = tx.exec(select(VpnServer.name).where(VpnServer.host_id == host.id).order_by(col(VpnServer.name))).all()
+    if servers:
+        targets = [{"kind": "vpn_server", "name": name} for name in servers]
+        users = f"the OpenVPN servers {', '.join(servers[:5])}"
+        raise ObjectInUse(entity="host", name=host.name, users=users, targets=targets)

@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 import pytest
 
 from tests.lab.guests import Guest, GuestLab
+from tests.lab.openvpn import VpnLab
 from tests.lab.packages import LabMissing
 from tests.lab.sshfarm import Node, SshFarm
 
@@ -64,6 +65,26 @@ def sshfarm() -> Iterator[SshFarm]:
         yield farm
     finally:
         farm.close()
+
+
+@pytest.fixture(scope="session")
+def vpn_place() -> Iterator[VpnLab]:
+    """Namespaces for OpenVPN, with sshd beside the server."""
+    place = _have("OpenVPN in namespaces", VpnLab)
+    try:
+        yield place
+    finally:
+        place.close()
+
+
+@pytest.fixture
+def vpn_lab(vpn_place: VpnLab) -> Iterator[VpnLab]:
+    """The same, with no openvpn left from another test."""
+    try:
+        yield vpn_place
+    finally:
+        vpn_place.mend_ssh()
+        vpn_place.stop_all()
 
 
 @pytest.fixture(scope="session")
