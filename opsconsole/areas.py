@@ -46,6 +46,8 @@ AREAS = (
     "opsconsole.vpn.certificates",
     "opsconsole.vpn.cas",
     "opsconsole.vpn.ca_import",
+    "opsconsole.vpn.easyrsa_in",
+    "opsconsole.vpn.easyrsa_out",
     "opsconsole.vpn.crls",
     "opsconsole.vpn.due",
     "opsconsole.journal.audit",

@@ -158,8 +158,10 @@ OPERATIONS: tuple[Operation, ...] = (
     ('tasks.resume', 'Go on with a task that was paused, or that waits for credentials', 'self', 'low', 'action', ('task',), 'C', 'opsconsole.tasks.controls', False, False),
     ('tasks.retry', 'Run a task again for the targets that failed, are unknown or were never begun', 'self | module.audit.view_audit', 'low', 'action', ('task',), 'Y', 'opsconsole.tasks.controls', False, False),
     ('vpn.cas.create', 'Create a certificate authority', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
+    ('vpn.cas.export_easyrsa', "Write an authority's clients, certificates and revocations as a directory easy-rsa goes on using", 'module.vpn.manage_vpn_ca', 'low', 'action', ('certificate_authority',), '', 'opsconsole.vpn.easyrsa_out', False, False),
     ('vpn.cas.get', 'Show one certificate authority', 'module.vpn.view_vpn_client', 'none', 'read', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.import', 'Take over an existing certificate authority: certificate, newest list, and key unless it stays offline', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.ca_import', False, False),
+    ('vpn.cas.import_easyrsa', 'Take over an easy-rsa directory: authority, clients, revocations; the plan reports what is odd', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.easyrsa_in', False, False),
     ('vpn.cas.list', 'List the certificate authorities that ca_id can name', 'module.vpn.view_vpn_client', 'none', 'read', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.set_passphrase', 'Put the key of a certificate authority under a passphrase of its own, change it, or take it off', 'module.vpn.manage_vpn_ca', 'high', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.update', 'Change how long the lists of a certificate authority are valid, or its environment', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
@@ -1048,6 +1050,11 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('organization', 'str', False, False, False, (), ''),
         ('sector', 'str', False, False, False, (), ''),
     ),
+    'vpn.cas.export_easyrsa': (
+        ('id', 'int', True, False, False, (), ''),
+        ('path', 'str', True, False, False, (), 'the pki directory: one of this authority, or a new one'),
+        ('with_keys', 'bool', False, False, False, (), 'write the private keys of clients that are not there yet'),
+    ),
     'vpn.cas.get': (
         ('id', 'int', True, False, False, (), ''),
         ('with_crl', 'bool', False, False, False, (), 'with the whole newest list in PEM'),
@@ -1061,6 +1068,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('crl', 'str', False, False, False, (), 'the newest list, PEM'),
         ('crl_days', 'int', False, False, False, (), 'days a list is valid; it is signed anew at half of that'),
         ('environment', 'str', False, False, False, (), ''),
+    ),
+    'vpn.cas.import_easyrsa': (
+        ('path', 'str', True, False, False, (), 'the pki directory, on the machine the console runs on'),
+        ('email', 'str', True, False, False, (), 'for clients whose certificate names none'),
+        ('name', 'str', False, False, False, (), 'of the authority; empty: the name in its certificate'),
+        ('environment', 'str', False, False, False, (), ''),
+        ('password', 'str', False, True, False, (), 'opens the encrypted keys of clients, and stays theirs'),
+        ('ca_passphrase', 'str', False, True, False, (), 'opens private/ca.key when it is encrypted, and stays its passphrase'),
+        ('without_ca_key', 'bool', False, False, False, (), 'leave private/ca.key where it is: an offline authority'),
     ),
     'vpn.cas.list': (
     ),

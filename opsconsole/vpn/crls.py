@@ -157,7 +157,7 @@ class Import(Change[ImportCrl]):
         ca, crl = self._ca, self._crl
         number = check_newer(tx, ca, crl)
         names = {serial_text(line.serial) for line in self._lines}
-        missing, unsigned = _not_named(tx, ca.id, names)
+        missing, unsigned = not_named(tx, ca.id, names)
         if missing:
             shown = ", ".join(missing[:5])
             raise InvalidParameter(
@@ -191,7 +191,7 @@ def check_newer(tx: Session, ca: CaFacts, crl: Crl) -> int:
     return number
 
 
-def _not_named(tx: Session, ca_id: int, names: set[str]) -> tuple[list[str], list[str]]:
+def not_named(tx: Session, ca_id: int, names: set[str]) -> tuple[list[str], list[str]]:
     """Serials revoked here that a list lacks: those an earlier list names, and those no list named yet."""
     query = select(VpnCertificate.serial, VpnCertificate.crl_number).where(
         VpnCertificate.ca_id == ca_id, VpnCertificate.state == "revoked"
