@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shlex
 import signal
@@ -61,20 +60,16 @@ async def _work(*, stay: bool) -> int:
     from opsconsole.tasks.worker import Worker
 
     house = House.open()
-    try:
-        if house.database.dialect == "sqlite" and spawn.lock(house.home) is None:
-            output.note("another worker has this home")
-            return 0
-        worker = Worker(house, stay=stay)
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, worker.stop)
-        await worker.run()
-    finally:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(house.close(), 10)
-    # What was left for the next worker must not be unwound here: it would look as if it had ended.
-    sys.stdout.flush()
+    if house.database.dialect == "sqlite" and spawn.lock(house.home) is None:
+        output.note("another worker has this home")
+        await house.close()
+        return 0
+    worker = Worker(house, stay=stay)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, worker.stop)
+    await worker.run()
+    # Nothing is unwound: what was left for the next worker must not look as if it had ended here.
     os._exit(0)
 
 

@@ -30,7 +30,8 @@ _GRACE_SECONDS = 30.0
 
 
 class Worker:
-    """Run it with `run()`; `stop()` ends it in good order: what can be attached to again is left, the rest ended."""
+    """Run it with `run()` and leave the process after it; `stop()` ends it in good order: what can be attached to again
+    is left to the next one, the rest may end."""
 
     def __init__(self, house: House, *, stay: bool) -> None:
         self.house = house
@@ -81,7 +82,6 @@ class Worker:
             await asyncio.gather(*helpers, return_exceptions=True)
             with contextlib.suppress(DataError):
                 await self.house.database.write(lambda tx: workers.end(tx, self.id, audit.now()))
-            await asyncio.to_thread(workflow.end)
 
     def _idle(self) -> bool:
         quiet = time.monotonic() - self._busy_at > self.house.settings.worker_idle

@@ -90,11 +90,6 @@ def launch(house: House, executor_id: str, place: Place) -> None:
     DBOS.launch()
 
 
-def end() -> None:
-    DBOS.destroy(workflow_completion_timeout_sec=0)
-    _Here.place = None
-
-
 def name_of(task_id: str, leg: int) -> str:
     return task_id if leg == 0 else f"{task_id}.{leg}"
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from opsconsole.engine.caller import Caller
-from opsconsole.house import House
 from opsconsole.tasks import workers
 from opsconsole.tasks.gates import Gates
 from opsconsole.tasks.leg import STOP, Leg
@@ -43,20 +41,6 @@ async def walk(leg: Leg) -> str:
 
 async def perform(bench: Bench, task_id: str) -> str:
     return await walk(leg_of(bench, task_id))
-
-
-@contextlib.asynccontextmanager
-async def worker(house: House) -> AsyncIterator[Any]:
-    """A real worker in this loop, ended at the end."""
-    from opsconsole.tasks.worker import Worker
-
-    it = Worker(house, stay=True)
-    running = asyncio.ensure_future(it.run())
-    try:
-        yield it
-    finally:
-        it.stop()
-        await asyncio.wait_for(running, 30)
 
 
 async def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -1,0 +1,202 @@
+"""Real workers, as processes of their own, on both databases: found, started, killed, taken over, restarted under."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.lab.postgres import MakeUrl, PostgresServer
+from tests.opsconsole.tasks.place import Place
+
+LINES = 40
+
+
+@pytest.fixture
+def place(make_url: MakeUrl, tmp_path: Path) -> Iterator[Place]:
+    url = make_url()
+    tmp_path.chmod(0o700)
+    place = Place(tmp_path, url)
+    (place.home / "settings.toml").write_text("worker_idle = 2.0\n", "utf-8")
+    try:
+        yield place
+    finally:
+        place.close()
+
+
+def count_to(path: Path, lines: int = LINES) -> str:
+    return f"for i in $(seq 1 {lines}); do echo line $i; sleep 0.1; done; echo done >> {path}"
+
+
+def test_a_worker_is_started_where_none_lives_and_goes_when_idle(place: Place, tmp_path: Path) -> None:
+    effects = tmp_path / "effects"
+    done = place.run(
+        "hosts", "execute", "--host", "local", "--step", f"echo hello; echo x >> {effects}",
+        "--confirm", "local", "--reason", "test", "--wait",
+    )  # fmt: skip
+    task = json.loads(done.stdout)
+    assert (task["state"], task["attempt"]) == ("finished", 1)
+    assert effects.read_text("utf-8") == "x\n"
+    assert place.output(task["id"]) == "hello\n"
+    until = time.monotonic() + 30
+    while place.json("jobs", "list")["workers"]:
+        assert time.monotonic() < until
+        time.sleep(0.3)
+
+
+def test_how_it_ended_is_the_exit_status(place: Place) -> None:
+    place.worker()
+    consent = ("--confirm", "local", "--reason", "test", "--wait")
+    failed = place.run("hosts", "execute", "--host", "local", "--step", "exit 3", *consent, check=False)
+    assert failed.returncode == 6
+    error = json.loads(failed.stderr)["error"]
+    assert error["code"] == "task_failed"
+    assert "exit status 3" in error["message"]
+    slow = ("--step", "sleep 60", "--timeout", "1")
+    late = place.run("hosts", "execute", "--host", "local", *slow, *consent, check=False)
+    assert late.returncode == 6
+    assert "stopped after 1 s" in json.loads(late.stderr)["error"]["message"]
+    assert place.json("tasks", "list")["results"][0]["state"] == "timeout"
+
+
+def test_cancelled_while_it_runs(place: Place, tmp_path: Path) -> None:
+    place.worker()
+    effects = tmp_path / "effects"
+    task_id = place.execute(f"echo begun; sleep 60; echo x >> {effects}", "echo never")
+    place.until_output(task_id, "begun")
+    place.run("task", "cancel", task_id)
+    task = place.ended(task_id)
+    assert (task["state"], task["results"][0]["state"]) == ("cancelled", "cancelled")
+    assert "was stopped and is gone" in task["results"][0]["error"]["message"]
+    assert not effects.exists()
+
+
+def test_killed_in_the_middle_the_next_one_attaches(place: Place, tmp_path: Path) -> None:
+    """Not a line is lost or doubled, and the effect is there once."""
+    effects = tmp_path / "effects"
+    first = place.worker()
+    task_id = place.execute(count_to(effects), "echo second")
+    place.until_output(task_id, "line 5\n")
+    first.kill()
+    first.wait(20)
+    place.worker()
+    task = place.ended(task_id)
+    assert (task["state"], task["attempt"]) == ("finished", 2)
+    assert effects.read_text("utf-8") == "done\n"
+    assert place.output(task_id) == "".join(f"line {i}\n" for i in range(1, LINES + 1)) + "second\n"
+
+
+def test_ended_in_good_order_it_leaves_its_work_to_the_next(place: Place, tmp_path: Path) -> None:
+    effects = tmp_path / "effects"
+    first = place.worker()
+    task_id = place.execute(count_to(effects))
+    place.until_output(task_id, "line 3\n")
+    first.terminate()
+    assert first.wait(30) == 0
+    place.worker()
+    assert place.ended(task_id)["state"] == "finished"
+    assert effects.read_text("utf-8") == "done\n"
+    assert place.output(task_id).count("line") == LINES
+
+
+def test_no_secret_and_no_input_in_the_workflows_own_tables(place: Place) -> None:
+    place.worker()
+    task_id = place.execute("echo a-word-of-the-script")
+    assert place.ended(task_id)["state"] == "finished"
+    if place.url is None:
+        kept = b"".join(path.read_bytes() for path in place.home.glob("tasks.db*"))
+    else:
+        kept = _dump(place.url)
+    assert task_id.encode() in kept
+    assert b"a-word-of-the-script" not in kept
+
+
+def _dump(url: str) -> bytes:
+    found: list[str] = []
+    with psycopg.connect(url) as connection:
+        tables = connection.execute("SELECT table_name FROM information_schema.tables WHERE table_schema = 'dbos'")
+        for (table,) in tables.fetchall():
+            found += [repr(row) for row in connection.execute(f'SELECT * FROM dbos."{table}"')]  # noqa: S608
+    return "\n".join(found).encode()
+
+
+def test_one_worker_per_file(tmp_path: Path) -> None:
+    place = Place(tmp_path, None)
+    try:
+        first = place.worker()
+        until = time.monotonic() + 40
+        while not place.json("jobs", "list")["workers"]:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        assert place.worker().wait(40) == 0
+        assert len(place.json("jobs", "list")["workers"]) == 1
+        assert first.poll() is None
+    finally:
+        place.close()
+
+
+def test_a_tick_keeps_time_without_a_worker(tmp_path: Path) -> None:
+    place = Place(tmp_path, None)
+    try:
+        before = place.json("jobs", "list")
+        assert (before["timekeeper"], before["overdue"]) == (None, [])
+        assert "runs.sweep" in place.json("tick")["ran"]
+        after = place.json("jobs", "list")
+        assert after["timekeeper"].startswith("tick:")
+        assert [job["last_error"] for job in after["jobs"]] == [None] * len(after["jobs"])
+    finally:
+        place.close()
+
+
+@pytest.fixture
+def postgres_place(postgres_server: PostgresServer, tmp_path: Path) -> Iterator[Place]:
+    tmp_path.chmod(0o700)
+    url = postgres_server.create("opsconsole_template")
+    place = Place(tmp_path, url)
+    try:
+        yield place
+    finally:
+        place.close()
+        postgres_server.drop(url)
+
+
+def test_two_workers_share_and_one_takes_over(postgres_place: Place, tmp_path: Path) -> None:
+    place, effects = postgres_place, tmp_path / "effects"
+    first, second = place.worker(), place.worker()
+    until = time.monotonic() + 60
+    while len(place.json("jobs", "list")["workers"]) < 2:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    task_id = place.execute(f"sleep 6; echo once >> {effects}")
+    until = time.monotonic() + 30
+    while (at_work := place.task(task_id)["worker"]) is None:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    killed = next(worker for worker in (first, second) if f":{worker.pid}:" in at_work)
+    killed.kill()
+    killed.wait(20)
+    task = place.ended(task_id)
+    assert (task["state"], task["attempt"]) == ("finished", 2)
+    assert effects.read_text("utf-8") == "once\n"
+
+
+def test_the_database_is_restarted_in_the_middle(
+    postgres_place: Place, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    place, effects = postgres_place, tmp_path / "effects"
+    place.worker()
+    task_id = place.execute(
+        f"for i in $(seq 1 50); do echo line $i; sleep 0.1; done; echo done >> {effects}", "echo two"
+    )
+    place.until_output(task_id, "line 3\n")
+    postgres_server.stop()
+    time.sleep(2)
+    postgres_server.start()
+    task = place.ended(task_id, 90)
+    assert (task["state"], task["attempt"]) == ("finished", 1)
+    assert effects.read_text("utf-8") == "done\n"
+    assert place.output(task_id) == "".join(f"line {i}\n" for i in range(1, 51)) + "two\n"
