@@ -55,12 +55,15 @@ class Backend:
         reason: str | None = None,
         plan_digest: str | None = None,
         break_glass: bool = False,
+        task: Mapping[str, Any] | None = None,
     ) -> Any:
         async def work() -> Any:
             from opsconsole.engine import dispatch
             from opsconsole.engine.perform import Consent
+            from opsconsole.tasks.options import TaskOptions
 
-            consent = Consent(confirm=confirm, reason=reason, plan_digest=plan_digest, break_glass=break_glass)
+            options = None if task is None else TaskOptions.of(task)
+            consent = Consent(confirm, reason, plan_digest, break_glass=break_glass, task=options)
             return await dispatch.call(await self._context(), operation, data, consent)
 
         return await self._ask(work())

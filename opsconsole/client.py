@@ -57,11 +57,15 @@ class Client(Protocol):
         reason: str | None = None,
         plan_digest: str | None = None,
         break_glass: bool = False,
+        task: Mapping[str, Any] | None = None,
     ) -> Any:
         """Run one operation and return its JSON answer; raises `OperationFailed`.
 
         `plan_digest` is that of the plan the operator saw: another situation since then is `plan_stale`. Where a second
         person is needed `confirm` is the id of an approval; `break_glass` with a reason goes on without one.
+
+        `task` lets a worker perform it (`waves`, `limit`, `stop_after`; `{}` for all at once); the answer is then
+        `{"task_id": …}`, as it always is for operations of kind task and for service actions on many targets.
         """
 
     async def plan(self, operation: str, data: Mapping[str, Any] | None = None) -> Json:

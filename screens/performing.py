@@ -22,6 +22,7 @@ BUSY_AFTER: Final = 0.4
 LOOK_EVERY: Final = 1.0
 
 _PLAN_CHANGED: Final = Safe("The plan changed since it was shown; this is the new one.")
+_AS_TASK: Final = Safe("a worker does it as a task; t shows how far it is")
 _NEEDS_MORE: Final = Safe("The house asks for more than was given; this is what it expects now.")
 
 
@@ -42,12 +43,14 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of it. `answer` is the operation's own; `run_id` names the run, where one was begun."""
+    """What came of it. `answer` is the operation's own; `run_id` names the run, where one was begun, and `task_id` the
+    task where a worker does it."""
 
     answer: Any
     found: dict[str, Outcome] = field(default_factory=dict)
     run_id: str | None = None
     watched: bool = True
+    task_id: str | None = None
 
 
 class Performing:
@@ -78,6 +81,9 @@ class Performing:
                 if not found:
                     raise
                 return Done(None, found, _run_id(error.data))
+            task_id = _task_id(result)
+            if task_id is not None:
+                return Done(result, watched=watched, task_id=task_id)
             return Done(result, _outcomes(result, plan), _run_id(result), watched)
 
     async def report(self, order: Order, done: Done) -> list[str] | None:
@@ -85,6 +91,9 @@ class Performing:
 
         A result nobody waited for is only said: a dialog that pops up would take keys meant for something else.
         """
+        if done.task_id is not None:
+            self.console.say(join([order.label, _AS_TASK], ": "), "busy")
+            return None
         summary = join([order.label, tally(done.found.values())], ": ")
         role = worst(done.found.values())
         self.console.say(summary, role)
@@ -179,6 +188,11 @@ def retry_of(order: Order, run_id: str) -> Order:
 def _run_id(answer: Any) -> str | None:
     found = answer.get("run_id") if isinstance(answer, Mapping) else None
     return str(found) if found else None
+
+
+def _task_id(answer: Any) -> str | None:
+    only = isinstance(answer, Mapping) and set(answer) == {"task_id"}
+    return str(answer["task_id"]) if only else None
 
 
 def _targets(plan: Mapping[str, Any], **more: Any) -> list[Json]:

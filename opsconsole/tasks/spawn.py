@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from opsconsole.house import House
 
 LOCK = "worker.lock"
+LOG = "worker.log"
 _LEFT_OUT = ("SSH_AUTH_SOCK", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "SSH_ORIGINAL_COMMAND", "DISPLAY", "TMUX")
 
 
@@ -27,9 +28,7 @@ def ensure(house: House) -> None:
         return
     environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
     environment["OPSCONSOLE_HOME"] = str(house.home)
-    log = house.home / "log"
-    log.mkdir(mode=0o700, exist_ok=True)
-    with (log / "worker.log").open("ab") as errors:
+    with (house.home / LOG).open("ab") as errors:
         subprocess.Popen(
             [sys.executable, "-P", "-m", "opsconsole", "worker"],
             stdin=subprocess.DEVNULL,

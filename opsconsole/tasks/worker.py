@@ -70,7 +70,7 @@ class Worker:
             for work in (self._beat(), self._beat_leases(), self._listen(), self._keep_time())
         ]
         try:
-            while not self._stopping.is_set() and not self._idle():
+            while not self._stopping.is_set() and not self._idle() and self.house.home.is_dir():
                 await self._guarded(self._take())
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)

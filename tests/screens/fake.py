@@ -191,6 +191,7 @@ class FakeClient:
         reason: str | None = None,
         plan_digest: str | None = None,
         break_glass: bool = False,
+        task: Mapping[str, Any] | None = None,
     ) -> Any:
         self.broke_glass += [operation] if break_glass else []
         self.calls.append((operation, dict(data or {}), confirm, reason))
