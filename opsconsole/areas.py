@@ -20,6 +20,7 @@ AREAS = (
     "opsconsole.cmdb.persons",
     "opsconsole.cmdb.productions",
     "opsconsole.vpn.servers",
+    "opsconsole.vpn.servers_issue",
     "opsconsole.vpn.publishing",
     "opsconsole.vpn.sessions",
     "opsconsole.vpn.revocations",

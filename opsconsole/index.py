@@ -194,6 +194,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('vpn.servers.delete', 'Forget an OpenVPN server; the daemon itself is not touched', 'module.vpn.manage_vpn_server', 'high', 'write', ('vpn_server',), 'D', 'opsconsole.vpn.servers', False, False),
     ('vpn.servers.get', 'Show one OpenVPN server', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), '', 'opsconsole.vpn.servers', False, False),
     ('vpn.servers.inspect', 'Look at an OpenVPN server now: its configuration, daemon and CRL, and what differs from its record', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), 'i', 'opsconsole.vpn.servers', False, False),
+    ('vpn.servers.issue', 'Issue a certificate for an OpenVPN server: key, certificate and chain in PEM, handed out once', 'module.vpn.manage_vpn_ca', 'low', 'write', ('vpn_server',), '', 'opsconsole.vpn.servers_issue', False, False),
     ('vpn.servers.list', 'List the OpenVPN servers with their last look and their alarms', 'module.vpn.view_vpn_client', 'none', 'read', ('vpn_server',), '', 'opsconsole.vpn.servers', False, False),
     ('vpn.servers.publish_crl', 'Publish the newest revocation list to OpenVPN servers, and see that each daemon has it', 'module.vpn.manage_vpn_server', 'low', 'action', ('vpn_server',), 'p', 'opsconsole.vpn.publishing', False, True),
     ('vpn.servers.update', 'Change the record of an OpenVPN server', 'module.vpn.manage_vpn_server', 'low', 'write', ('vpn_server',), 'e', 'opsconsole.vpn.servers', False, False),
@@ -1275,6 +1276,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'vpn.servers.inspect': (
         ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'vpn.servers.issue': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('common_name', 'str', False, False, False, (), "in the certificate; without it the server's name"),
+        ('expiration', 'int', False, False, False, (), 'days, 1 to 7300; never longer than its authority'),
+        ('key_type', 'str', False, False, False, ('ec-p256', 'ec-p384', 'rsa-3072', 'rsa-4096', 'ed25519'), ''),
+        ('path', 'str', False, False, False, (), 'a new file, readable by you alone'),
+        ('ca_passphrase', 'str', False, True, False, (), "of the authority's own key, where it has one"),
     ),
     'vpn.servers.list': (
         ('ca_id', 'int', False, False, False, (), ''),

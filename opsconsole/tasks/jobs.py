@@ -48,6 +48,12 @@ TIMERS: tuple[Timer, ...] = (
     Timer("runs.sweep", "close the runs of dead consoles", 60, f"{_HERE}:sweep_runs"),
     Timer("tasks.wake", "try tasks again that wait for a lease or an unlocked key", 15, f"{_HERE}:wake"),
     Timer("tasks.trim", "forget old task output and workers that are gone", 3600, f"{_HERE}:trim"),
+    Timer(
+        "vpn.servers",
+        "look at every OpenVPN server, publish newer revocation lists, go on with revocations",
+        300,
+        "opsconsole.vpn.servers_due:keep_current",
+    ),
 )
 
 

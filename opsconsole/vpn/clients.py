@@ -47,6 +47,7 @@ from opsconsole.vpn.fields import (
     plain,
 )
 from opsconsole.vpn.lookup import CaFacts, ca_facts, find_ca, find_client, said
+from opsconsole.vpn.revocation import chains
 from opsconsole.vpn.signing import Made, Wanted, issue_all, settle_certificate
 
 LARGEST = 5000
@@ -140,7 +141,10 @@ def _filters(tx: Session, ctx: Context, query: ListClients) -> list[ColumnElemen
     objects=("vpn_client",),
 )
 async def get_client(ctx: Context, query: OneClient) -> Json:
-    """The client with its authority's name, its certificates, newest first, and the newest one in words."""
+    """The client with its authority's name, its certificates, newest first, and the newest one in words.
+
+    `chain` of a revoked one says how far its revocation is on every server, as vpn.revocations.get does.
+    """
 
     def work(tx: Session) -> Json:
         row = find_client(tx, query.id)
@@ -148,10 +152,11 @@ async def get_client(ctx: Context, query: OneClient) -> Json:
         certificates = tx.exec(mine.limit(100)).all()
         current = next((one for one in certificates if one.id == row.certificate_id), None)
         text = describe(current.cert) if current is not None and current.cert else []
+        chain = chains(tx, certificates)
         return client_json(row, ctx.now()) | {
             "ca_name": find_ca(tx, row.ca_id).name,
             "has_password": row.sealed_password is not None,
-            "certificates": [certificate_json(one, ctx.now()) for one in certificates],
+            "certificates": [certificate_json(one, ctx.now()) | {"chain": chain.get(one.id)} for one in certificates],
             "certificate_text": [{"label": label, "value": value} for label, value in text],
         }
 

@@ -203,3 +203,33 @@ def _at(step: str, error: ConsoleError) -> ConsoleError:
     """The error with the step it stopped at; code and exit status stay those of its cause."""
     error.message = f"{step}: {error.message}"
     return error
+
+
+async def follow_up(ctx: Context, certificate_ids: Sequence[int]) -> Json:
+    """After a revocation is recorded: bring it to the servers in a run of its own. Raises nothing, for the revocation
+    stands; `not_effective` says what is still open and why, and the timer goes on with it.
+
+    Empty when all of it is effective, and where no server is known that could prove it.
+    """
+    from opsconsole.engine.dispatch import call
+
+    def open_ones(tx: Session) -> tuple[int, list[Json]]:
+        rows = [row for row in _by_ids(tx, list(certificate_ids)[:MOST]) if row.crl_number is not None]
+        known = sum(len(servers_of(tx, ca_id=ca)) for ca in {row.ca_id for row in rows})
+        found = chains(tx, rows).values()
+        return known, [
+            {"certificate_id": one["certificate_id"], "state": one["state"], "why_not": one["why_not"]}
+            for one in found
+            if not one["effective"]
+        ]
+
+    known, left = await ctx.database.read(open_ones)
+    if not known or not left:
+        return {}
+    error: str | None = None
+    try:
+        await call(ctx, "vpn.revocations.enforce", {"certificate_ids": list(certificate_ids)})
+    except ConsoleError as problem:
+        error = problem.message
+    _, left = await ctx.database.read(open_ones)
+    return {} if error is None and not left else {"not_effective": left, "error": error}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from sqlmodel import Session, col, select
@@ -28,6 +28,7 @@ from opsconsole.vpn import keys
 from opsconsole.vpn.clients import client_target
 from opsconsole.vpn.fields import Id, Passphrase, certificate_json, plain
 from opsconsole.vpn.lookup import CaFacts, ca_facts, find_ca, find_client
+from opsconsole.vpn.revocations import follow_up
 from opsconsole.vpn.signing import mark_revoked, sign_list
 
 Why = Annotated[
@@ -129,6 +130,7 @@ class _RevokeClients(Change[Revocation]):
     operation = ""
     _signing: Signing
     _opened: dict[int, Authority]
+    _certificates: list[int]
 
     def ids(self) -> list[int]:
         raise TypeError("no clients")
@@ -174,7 +176,9 @@ class _RevokeClients(Change[Revocation]):
         now, done = self.ctx.now(), [outcome for outcome in outcomes if outcome.state == "done"]
         rows = [_standing(tx, int(outcome.target.id)) for outcome in done]
         by, reason = self.ctx.caller.username, self.input.crl_reason
-        mark_revoked(tx, standing_certificates(tx, [row.id for row in rows]), at=now, by=by, reason=reason)
+        certificates = standing_certificates(tx, [row.id for row in rows])
+        mark_revoked(tx, certificates, at=now, by=by, reason=reason)
+        self._certificates = [one.id for one in certificates]
         for row in rows:
             row.revoked, row.revoked_date, row.updated_at = True, now, now
             tx.add(row)
@@ -189,6 +193,10 @@ class _RevokeClients(Change[Revocation]):
                 "crl_number": numbers.get(row.ca_id),
             }
         return {}
+
+    async def told(self, answer: Any) -> None:
+        """On to the servers; what is not effective there yet is named in the answer."""
+        answer |= await follow_up(self.ctx, self._certificates)
 
 
 def _standing(tx: Session, client_id: int) -> VpnClient:
@@ -316,3 +324,6 @@ class RevokeOne(Change[RevokeCertificate]):
         sign_lists(tx, self._signing, self._opened, now, f"revoked the certificate {row.serial}")
         tx.refresh(row)
         return certificate_json(row, now)
+
+    async def told(self, answer: Any) -> None:
+        answer |= await follow_up(self.ctx, [self.input.id])

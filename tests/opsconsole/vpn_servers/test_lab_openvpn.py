@@ -274,7 +274,7 @@ async def test_one_session_is_ended_and_no_other(site: Site) -> None:
     after = {one["name"]: one["client_id"] for one in await site.sessions()}
     assert after["site-a"] == before["site-a"] and after.get("site-b") != before["site-b"]
     journal = (await site.desk.call("audit.records.list", kind="vpn_session"))["results"]
-    assert journal[0]["target_name"] == "site-b"
+    assert journal[0]["target"]["name"] == "site-b"
 
 
 async def test_times_are_those_of_the_evidence(site: Site) -> None:
