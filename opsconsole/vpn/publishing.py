@@ -40,6 +40,7 @@ class NewestList:
     ca_id: int
     number: int
     der: bytes
+    this_update: datetime
     next_update: datetime
     serials: tuple[int, ...]
 
@@ -50,14 +51,21 @@ async def list_to_publish(ctx: Context, ca_id: int, ca_name: str) -> NewestList:
     def work(tx: Any) -> NewestList:
         row = newest_list(tx, ca_id)
         if row is None or row.der is None:
-            raise StateConflict(f"the authority {ca_name} has no revocation list yet; sign one: vpn.cas.sign_crl")
-        return NewestList(ca_id, row.number, row.der, row.next_update, tuple(revoked_serials(tx, ca_id, ctx.now())))
+            raise StateConflict(f"the authority {ca_name} has no revocation list yet; sign one: vpn.crls.sign")
+        return NewestList(
+            ca_id, row.number, row.der, row.this_update, row.next_update, tuple(revoked_serials(tx, ca_id, ctx.now()))
+        )
 
     found = await ctx.database.read(work)
+    if found.this_update > ctx.now():
+        raise StateConflict(
+            f"the newest list of {ca_name} begins only at {utc_text(found.this_update)}: published, it would lock "
+            "every client out; set the clocks right"
+        )
     if found.next_update <= ctx.now():
         raise StateConflict(
             f"the newest list of {ca_name} is over: published, it would lock every client out; "
-            "sign a new one first: vpn.cas.sign_crl"
+            "sign a new one first: vpn.crls.sign"
         )
     return found
 

@@ -91,7 +91,7 @@ async def enforce(ctx: Context, server: ServerFacts, revoked: Sequence[Revoked],
     try:
         missing = [one for one in revoked if one.crl_number is None or one.crl_number > newest.number]
         if missing:
-            raise StateConflict(f"{len(missing)} of these are in no signed list yet; sign one: vpn.cas.sign_crl")
+            raise StateConflict(f"{len(missing)} of these are in no signed list yet; sign one: vpn.crls.sign")
         way = await reach(ctx, server)
         progress.evidence[step] = await publish(way, newest)
         _names_them(newest, revoked)
@@ -292,7 +292,7 @@ def _chain(row: VpnCertificate, servers: Sequence[tuple[int, str]], seen: Sequen
 
 def _why(row: VpnCertificate, total: int, seen: Sequence[RevocationStep], names: Mapping[int, str]) -> str:
     if row.crl_number is None:
-        return "no list that names it has been signed yet: vpn.cas.sign_crl"
+        return "no list that names it has been signed yet: vpn.crls.sign"
     if total == 0:
         return (
             "no OpenVPN server of its authority is known, so nothing proves that it is locked out: vpn.servers.create"

@@ -100,7 +100,7 @@ def _dates(crl: Facts, now: datetime) -> list[Json]:
     begin, end = _moment(crl.get("this_update")), _moment(crl.get("next_update"))
     if end is None:
         return []
-    remedy = "sign a new one and publish it: vpn.cas.sign_crl, then vpn.servers.publish_crl"
+    remedy = "sign a new one and publish it: vpn.crls.sign, then vpn.servers.publish_crl"
     if now >= end:
         message = f"the published list ended {_span((now - end).total_seconds())} ago: every client is refused"
         return [alarm("crl_expired", "red", message, remedy)]
