@@ -27,7 +27,7 @@ from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
 from opsconsole.engine.ladder import Policy
 from opsconsole.engine.users import administrators, load_caller
-from opsconsole.tasks import spawn
+from opsconsole.tasks import awaiting, spawn
 
 if TYPE_CHECKING:
     from drivers.ssh_types import Prompter
@@ -53,6 +53,7 @@ class House:
         self.wake_worker: Callable[[House], None] = spawn.ensure
         self._swept = 0.0
         self._looked_after = 0.0
+        awaiting.listen()
 
     @classmethod
     def open(cls, home: Path | None = None, url: str | None = None) -> Self:

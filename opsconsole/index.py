@@ -486,6 +486,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('operation', 'str', True, False, False, (), 'the id of the operation'),
         ('input', 'json', False, False, False, (), 'its input, a JSON object'),
         ('reason', 'str', True, False, False, (), 'why, for whoever decides'),
+        ('task', 'json', False, False, False, (), 'waves, limit and stop_after of a task'),
     ),
     'approvals.withdraw': (
         ('id', 'str', True, False, False, (), ''),

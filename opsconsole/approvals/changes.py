@@ -35,16 +35,22 @@ from opsconsole.engine.registry import Change, Input, Json, Outcome, change, fin
 from opsconsole.engine.second_person import RUNG
 from opsconsole.engine.users import load_caller, who_could_all
 from opsconsole.hosts.fields import LongText
+from opsconsole.tasks.options import TaskOptions
+from opsconsole.tasks.submit import Draft, draft, is_task, write
 
 Reason = Annotated[LongText, Field(min_length=1, pattern=r"\S")]
 
 
 class Request(Input):
-    """The operation and its input, as they will be performed once somebody else has agreed."""
+    """The operation and its input, as they will be performed once somebody else has agreed.
+
+    What a worker performs becomes a task that waits for the decision, and is begun by it.
+    """
 
     operation: Annotated[str, Field(min_length=1, max_length=200, description="the id of the operation")]
     input: Annotated[Json, Field(description="its input, a JSON object")] = {}
     reason: Annotated[Reason, Field(description="why, for whoever decides")]
+    task: Annotated[Json | None, Field(description="waves, limit and stop_after of a task")] = None
 
     def shown(self) -> Json:
         """Without the secrets of the operation asked for: only its own model knows which they are."""
@@ -81,13 +87,18 @@ class AskForApproval(Change[Request]):
         super().__init__(ctx, given)
         self._id = uuid7()
         self._sealed: bytes | None = None
+        self._options: TaskOptions | None = None
+        self._draft: Draft | None = None
         self._wanted: Replanned | None = None
 
     async def plan(self) -> Plan:
         operation, given = await dispatch.resolve(self.ctx, self.input.operation, self.input.input)
         if operation.change is None:
             raise InvalidParameter(field="operation", reason=f"{operation.id} only reads; nobody has to approve it")
-        _, plan, confirmation = await plan_change(self.ctx, operation, given)
+        change, plan, confirmation = await plan_change(self.ctx, operation, given)
+        options = None if self.input.task is None else TaskOptions.of(self.input.task)
+        if is_task(operation, change, plan, options, self.ctx.house.settings.task_above):
+            self._options = options or TaskOptions()
         if confirmation.rung != RUNG:
             how = f"confirm it with {confirmation.expect!r}" if confirmation.expect else "just call it"
             raise InvalidParameter(field="operation", reason=f"{operation.id} needs no second person here; {how}")
@@ -117,6 +128,8 @@ class AskForApproval(Change[Request]):
         parts = split(self._asked.given)
         if parts.secrets:
             self._sealed = await self.ctx.house.seal(parts.packed(), context=engine.sealed_for(self._id))
+        if self._options is not None:
+            self._draft = await draft(self.ctx, self._asked.given, self._options)
 
     @property
     def _asked(self) -> Replanned:
@@ -137,7 +150,12 @@ class AskForApproval(Change[Request]):
             reason=self.input.reason,
             valid=timedelta(hours=house.settings.approval_hours),
         )
-        row = engine.ask(tx, wish, self.ctx.caller, now)
+        drafted = self._draft
+        row = engine.ask(tx, wish, self.ctx.caller, now, task_id=drafted.id if drafted else None)
+        if drafted is not None:
+            task = drafted.row(self.ctx.caller, asked.operation, asked.plan, asked.confirmation, reason=wish.reason)
+            task.state, task.waiting_for, task.approval_id = "waiting", "approval", row.id
+            write(tx, task)
         outcomes[0].target = replace(outcomes[0].target, id=row.id)
         return approval_json(row, self.ctx.caller, now) | {
             "approval_id": row.id,

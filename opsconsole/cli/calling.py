@@ -16,7 +16,7 @@ from opsconsole.engine import dispatch, identity, tokens
 from opsconsole.engine.context import Context
 from opsconsole.engine.errors import NotSignedIn
 from opsconsole.engine.perform import Consent
-from opsconsole.engine.registry import find
+from opsconsole.engine.registry import Json, find
 from opsconsole.house import House, translate
 from opsconsole.tasks.options import TaskOptions
 
@@ -96,8 +96,11 @@ async def _call(request: Request) -> int:
 
 
 async def _ask_for_approval(ctx: Context, request: Request) -> Any:
-    """The request with its id; to be performed with `--confirm ID` once somebody has agreed."""
-    asked = {"operation": request.operation, "input": request.data, "reason": request.reason or ""}
+    """The request with its id; to be performed with `--confirm ID` once somebody has agreed, if it is no task."""
+    asked: Json = {"operation": request.operation, "input": request.data, "reason": request.reason or ""}
+    options = request.options()
+    if options is not None:
+        asked["task"] = options
     return await dispatch.call(ctx, "approvals.request", asked, Consent(reason=request.reason))
 
 

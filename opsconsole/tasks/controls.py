@@ -152,7 +152,7 @@ class Resume(_Control):
     def _check(self, task: Task) -> None:
         super()._check(task)
         if task.waiting_for == "approval":
-            raise StateConflict(f"the task {task.id} waits for approval {task.approval_id}; it starts by itself then")
+            raise StateConflict(f"the task {task.id} waits for approval {task.approval_id}, which begins it by itself")
 
     def write(self, tx: Session, task: Task) -> None:
         task.state, task.waiting_for, task.error = "pending", None, None

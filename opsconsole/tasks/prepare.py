@@ -39,7 +39,7 @@ from opsconsole.engine.registry import Change, Input, Operation, Outcome, find
 from opsconsole.engine.users import caller_of
 from opsconsole.house import House
 from opsconsole.house import translate as translate_data
-from opsconsole.tasks import record
+from opsconsole.tasks import awaiting, record
 from opsconsole.tasks.handle import TaskHandle
 from opsconsole.tasks.options import TaskOptions
 from opsconsole.tasks.output import mine
@@ -134,7 +134,7 @@ async def _first(
     waves = [number for number, size in enumerate(sizes) for _ in range(size)]
 
     def begin(tx: Session) -> int:
-        mine(tx, task.id, attempt)
+        work.agreed = awaiting.use(tx, ctx, mine(tx, task.id, attempt), plan.digest)
         shown = given.shown()
         fence = runs.begin(tx, task.id, plan, ctx.caller, given=shown, reason=task.reason, now=audit.now(), waves=waves)
         announce(tx, "task", task.id, "updated", run_id=task.id)

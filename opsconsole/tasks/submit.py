@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlmodel import Session
@@ -9,6 +10,7 @@ from sqlmodel import Session
 from data.feed import announce
 from data.models import Task
 from opsconsole.engine import audit
+from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
 from opsconsole.engine.execute import anchor
 from opsconsole.engine.given import split
@@ -26,6 +28,50 @@ def is_task(operation: Operation, change: Change[Any], plan: Plan, options: Task
     return type(change).many_as_task and len(plan.targets) > above
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A task to be written in somebody's transaction. `sealed` holds the secrets of the input, if it has any."""
+
+    id: str
+    options: TaskOptions
+    shown: Json
+    sealed: bytes | None
+
+    def row(
+        self, caller: Caller, operation: Operation, plan: Plan, confirmation: Confirmation, *, reason: str | None
+    ) -> Task:
+        return Task(
+            id=self.id,
+            operation=operation.id,
+            summary=plan.summary,
+            actor=caller.username,
+            actor_id=caller.user_id,
+            on_behalf=caller.on_behalf,
+            source=caller.source,
+            reason=reason,
+            incident_id=caller.incident_id,
+            input=self.shown,
+            sealed=self.sealed,
+            plan=audit.redact(plan.as_json(confirmation)),
+            plan_digest=plan.digest,
+            options=self.options.as_json(),
+            total=len(plan.targets),
+        )
+
+
+async def draft(ctx: Context, given: Input, options: TaskOptions) -> Draft:
+    """Secrets in the input are sealed beside it and erased at the task's end."""
+    task_id, parts = uuid7(), split(given)
+    sealed = await ctx.house.seal(parts.packed(), context=f"task:{task_id}") if parts.secrets else None
+    return Draft(task_id, options, parts.shown, sealed)
+
+
+def write(tx: Session, task: Task) -> None:
+    tx.add(task)
+    tx.flush()
+    announce(tx, "task", task.id, "created", run_id=task.id)
+
+
 async def submit(
     ctx: Context,
     operation: Operation,
@@ -38,34 +84,17 @@ async def submit(
     options: TaskOptions,
 ) -> tuple[str, Json]:
     """Write the task, and use the approval or open the review with it; answers its id, and what stood for the second
-    person. Secrets in the input are sealed beside it and erased at its end."""
-    task_id, caller = uuid7(), ctx.caller
-    parts = split(given)
-    sealed = await ctx.house.seal(parts.packed(), context=f"task:{task_id}") if parts.secrets else None
-    task = {
-        "operation": operation.id,
-        "summary": plan.summary,
-        "actor": caller.username,
-        "actor_id": caller.user_id,
-        "on_behalf": caller.on_behalf,
-        "source": caller.source,
-        "reason": reason,
-        "incident_id": caller.incident_id,
-        "input": parts.shown,
-        "sealed": sealed,
-        "plan": audit.redact(plan.as_json(confirmation)),
-        "plan_digest": plan.digest,
-        "total": len(plan.targets),
-    }
+    person."""
+    drafted = await draft(ctx, given, options)
 
     def work(tx: Session) -> tuple[Json, Json | None]:
-        said = second.take(tx, ctx, run_id=None, task_id=task_id) if second is not None else {}
-        kept = options.as_json() | ({"agreed": said} if said else {})
-        tx.add(Task(id=task_id, options=kept, approval_id=said.get("approval_id"), **task))
-        tx.flush()
-        announce(tx, "task", task_id, "created", run_id=task_id)
+        said = second.take(tx, ctx, run_id=None, task_id=drafted.id) if second is not None else {}
+        task = drafted.row(ctx.caller, operation, plan, confirmation, reason=reason)
+        if said:
+            task.options, task.approval_id = task.options | {"agreed": said}, said.get("approval_id")
+        write(tx, task)
         return said, audit.head_of(tx) if second is not None else None
 
     said, head = await ctx.database.write(work)
     anchor(ctx, head)
-    return task_id, said
+    return drafted.id, said
