@@ -26,6 +26,8 @@ AREAS = (
     "opsconsole.vpn.revocations",
     "opsconsole.vpn.emergency",
     "opsconsole.vpn.ccd",
+    "opsconsole.cmdb.tree",
+    "opsconsole.cmdb.impact",
     "opsconsole.access.authorizations",
     "opsconsole.access.credentials",
     "opsconsole.access.explain",

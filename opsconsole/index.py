@@ -80,6 +80,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('cmdb.applications.create', 'Create an application', 'module.application.create_app', 'low', 'write', ('application',), 'n', 'opsconsole.cmdb.changes', False, False),
     ('cmdb.applications.delete', 'Delete an application', 'app.delete_app', 'high', 'write', ('application',), 'D', 'opsconsole.cmdb.changes', False, False),
     ('cmdb.applications.get', 'Show one application with all fields', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
+    ('cmdb.applications.impact', 'Show what goes down if an application goes down', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.impact', False, False),
     ('cmdb.applications.list', 'List applications with filters name, full_path, response_persons, has_parent, user, role', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
     ('cmdb.applications.list_by_users', 'For each given user list the applications the user may see', 'module.access.view_user', 'none', 'read', (), '', 'opsconsole.cmdb.reads', False, False),
     ('cmdb.applications.update', 'Change fields of an application', 'app.edit_app', 'low', 'write', ('application',), 'e', 'opsconsole.cmdb.changes', False, False),
@@ -106,6 +107,10 @@ OPERATIONS: tuple[Operation, ...] = (
     ('cmdb.response_persons.add', 'Add responsible persons with a type (dev, ops, qa, pm)', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.persons', False, True),
     ('cmdb.response_persons.list', 'List the responsible persons of an application', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.persons', False, False),
     ('cmdb.response_persons.remove', 'Remove responsible persons', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.persons', False, True),
+    ('cmdb.tree.below', 'Read everything under an application, or all applications, as short rows', 'app.view_app', 'none', 'read', (), '', 'opsconsole.cmdb.tree', False, False),
+    ('cmdb.tree.children', 'List what hangs directly under a product line or application', 'app.view_app', 'none', 'read', (), '', 'opsconsole.cmdb.tree', False, False),
+    ('cmdb.tree.rollup', 'Count applications and instance states below product lines and applications', 'app.view_app', 'none', 'read', (), '', 'opsconsole.cmdb.tree', False, False),
+    ('cmdb.tree.search', 'Find applications by a piece of their full name, with all that stands over them', 'app.view_app', 'none', 'read', (), '', 'opsconsole.cmdb.tree', False, False),
     ('dci.users.create', 'Create a user', 'module.access.manage_user', 'low', 'write', ('user',), '', 'opsconsole.access.users', False, False),
     ('environments.create', 'Add an environment', 'module.host.add_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('environments.delete', 'Delete an environment that holds nothing', 'module.host.edit_host', 'high', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
@@ -115,6 +120,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, False),
     ('hosts.execute', 'Run commands on hosts, step by step, and keep what they print', 'host.login_host', 'high', 'task', ('host',), 'E', 'opsconsole.hosts.execute', False, True),
     ('hosts.get', 'Show one host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
+    ('hosts.impact', 'Show what goes down if a host goes down', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.cmdb.impact', False, False),
     ('hosts.import_inventory', 'Import an Ansible inventory (INI or YAML); groups become tags; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
     ('hosts.import_ssh_config', 'Import the hosts named in ssh_config; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
     ('hosts.list', 'List hosts with filters name, host_type, status, tag, environment', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
@@ -608,6 +614,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'cmdb.applications.get': (
         ('id', 'int|str', True, False, False, (), 'id or full name'),
     ),
+    'cmdb.applications.impact': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+    ),
     'cmdb.applications.list': (
         ('page', 'int', False, False, False, (), ''),
         ('page_size', 'int', False, False, False, (), ''),
@@ -762,6 +771,22 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), 'id or full name'),
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'cmdb.tree.below': (
+        ('id', 'int', False, False, False, (), ''),
+    ),
+    'cmdb.tree.children': (
+        ('kind', 'str', False, False, False, ('root', 'production', 'application'), ''),
+        ('id', 'int', False, False, False, (), ''),
+        ('after', 'json', False, False, True, (), ''),
+        ('size', 'int', False, False, False, (), ''),
+    ),
+    'cmdb.tree.rollup': (
+        ('items', 'item:kind,id', True, False, True, (), ''),
+    ),
+    'cmdb.tree.search': (
+        ('needle', 'str', True, False, False, (), ''),
+        ('size', 'int', False, False, False, (), ''),
+    ),
     'dci.users.create': (
         ('email', 'str', True, False, False, (), ''),
         ('username', 'str', False, False, False, (), ''),
@@ -816,6 +841,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('description', 'str', False, False, False, (), ''),
     ),
     'hosts.get': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.impact': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
     'hosts.import_inventory': (

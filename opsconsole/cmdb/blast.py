@@ -13,6 +13,7 @@ from data.models import AppInstance, Application, Production, ResponsePerson, Us
 from opsconsole.cmdb import graph
 from opsconsole.cmdb.lookup import CHUNK, seen_by
 from opsconsole.engine.caller import Caller
+from opsconsole.engine.decide import Subject
 from opsconsole.engine.plan import Target
 from opsconsole.engine.registry import Json, Operation
 
@@ -37,11 +38,16 @@ def counts(operation: Operation) -> bool:
 
 def dependents(tx: Session, caller: Caller, targets: Sequence[Target]) -> tuple[str, ...]:
     """One line per application, product line and group of people that hangs on what the targets stand on."""
+    return words_of(tx, caller, [target.subject for target in targets])
+
+
+def words_of(tx: Session, caller: Caller, subjects: Iterable[Subject]) -> tuple[str, ...]:
+    """The same for hosts, applications and instances as `decide()` knows them."""
     hosts: set[int] = set()
     pairs: set[tuple[int, int]] = set()
     applications: set[int] = set()
-    for target in targets:
-        ids = dict(target.subject.ids)
+    for subject in subjects:
+        ids = dict(subject.ids)
         if "app" in ids and "host" in ids:
             pairs.add((ids["app"], ids["host"]))
         elif "host" in ids:
