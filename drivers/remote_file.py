@@ -98,7 +98,7 @@ async def read(
     login user may not read is read as that one, where sudo allows it. Raises `FileMissing`, `Refused` (`privilege`:
     not readable, `invalid`: no regular file), and what the runner raises.
     """
-    script = _script(path, start, back, size, skip_lines, count_up_to, inode)
+    script = script_for(path, start, back, size, skip_lines, count_up_to, inode)
     done = await runner.run(script, timeout=_TIMEOUT)
     if done.exit_status == _NOT_READABLE and user is not None:
         done = await runner.run(_as_user(script, user), timeout=_TIMEOUT)
@@ -118,7 +118,10 @@ async def read(
     return _parse(runner.name, tried, done.stdout, size)
 
 
-def _script(path: str, start: int, back: int | None, size: int, skip: int | None, count_up_to: int, inode: int) -> str:
+def script_for(
+    path: str, start: int, back: int | None, size: int, skip: int | None, count_up_to: int, inode: int
+) -> str:
+    """The script of one read; ValueError for a path that is not absolute."""
     if "\0" in path or not path.startswith("/"):
         raise ValueError("the path of a remote file must be absolute")
     values = {

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from data.feed import announce
 from data.models import AppInstance, Application, Host
 from opsconsole.cmdb.fields import OneApplication, Ref
-from opsconsole.cmdb.lookup import AppFacts, as_id, facts_of, find_application, lock_tree
+from opsconsole.cmdb.lookup import AppFacts, as_id, facts_of, find_application, lock_tree, several
 from opsconsole.engine.audit import Entry
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
@@ -223,7 +223,7 @@ class Add(_Instances):
             new = self._new(tx)
             after = {"status": "stopped", "version": ""}
             return self.plan_of(
-                f"add {len(new)} instances of {new[0].application.full_name}",
+                f"add {several(len(new), 'instance')} of {new[0].application.full_name}",
                 [one.target({}, {**after, "host_status": "attached"}) for one in new],
                 new,
                 "cmdb.instances.remove",
@@ -293,7 +293,7 @@ class Remove(_Instances):
             found = instances_of(tx, find_instances(tx, row, [item.id for item in self.input.items]))
             refuse_not_stopped(found)
             return self.plan_of(
-                f"remove {len(found)} instances of {row.full_name} from the records; nothing is touched on a host",
+                f"remove {several(len(found), 'instance')} of {row.full_name} from the records, nothing on a host",
                 [one.target(_state(one), {"removed": True}) for one in found],
                 found,
                 "cmdb.instances.add; the version is not kept",

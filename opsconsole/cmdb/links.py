@@ -12,7 +12,15 @@ from data.models import Application, ApplicationRequirement
 from opsconsole.cmdb import graph, wanted
 from opsconsole.cmdb.fields import OneOfMany, applications_json
 from opsconsole.cmdb.graph import Place
-from opsconsole.cmdb.lookup import AppFacts, facts_of, find_application, find_applications, highest_level, lock_tree
+from opsconsole.cmdb.lookup import (
+    AppFacts,
+    facts_of,
+    find_application,
+    find_applications,
+    highest_level,
+    lock_tree,
+    several,
+)
 from opsconsole.cmdb.lookup import reload as reload_application
 from opsconsole.engine import authorise
 from opsconsole.engine.errors import StateConflict
@@ -107,7 +115,7 @@ class AddChildren(_Children):
     operation = "cmdb.child_apps.add"
 
     def summary(self, parent: Application, count: int) -> str:
-        return f"hang {count} applications under {parent.full_name}; one that has another parent leaves it"
+        return f"hang {several(count)} under {parent.full_name}; one that has another parent leaves it"
 
     def moves(self, tx: Session, parent: Application, children: Sequence[Application]) -> Moves:
         chain = [*graph.ancestors(tx, parent), parent]
@@ -131,7 +139,7 @@ class RemoveChildren(_Children):
     operation = "cmdb.child_apps.remove"
 
     def summary(self, parent: Application, count: int) -> str:
-        return f"take {count} applications from under {parent.full_name}; they become roots and none is deleted"
+        return f"take {several(count)} from under {parent.full_name}; they become roots and none is deleted"
 
     def moves(self, tx: Session, parent: Application, children: Sequence[Application]) -> Moves:
         foreign = [child.full_name for child in children if child.parent_id != parent.id]
@@ -164,7 +172,7 @@ class _Required(Change[OneOfMany]):
         target = facts.target(*difference({"required_apps": now}, {"required_apps": after}))
         return record_plan(
             self.operation,
-            f"{row.full_name} will require {len(after)} applications, {len(now)} now",
+            f"{row.full_name} will require {several(len(after))}, {len(now)} now",
             [target],
             self.input,
             undo="cmdb.applications.update with required_apps as it was",

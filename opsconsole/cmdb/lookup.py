@@ -171,3 +171,8 @@ def reload(tx: Session, target: Target) -> Application:
     if row is None:
         raise ObjectNotFound(entity="application", id=target.name, hint="; it was deleted in the meantime", field="id")
     return row
+
+
+def several(count: int, noun: str = "application") -> str:
+    """`1 application`, `2 applications`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -14,7 +14,16 @@ from data.feed import announce
 from data.models import Application, Production
 from data.textsearch import text_match
 from opsconsole.cmdb.fields import Items, Line, Ref, Text, applications_json
-from opsconsole.cmdb.lookup import as_id, facts_of, find_applications, highest_level, lock_tree, reload, seen_by
+from opsconsole.cmdb.lookup import (
+    as_id,
+    facts_of,
+    find_applications,
+    highest_level,
+    lock_tree,
+    reload,
+    seen_by,
+    several,
+)
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Needs, Subject, decide
@@ -371,7 +380,7 @@ class AddApplications(_Membership):
     operation = "cmdb.productions.applications.add"
 
     def summary(self, line: Production, count: int) -> str:
-        return f"add {count} applications to the product line {line.name}; one in another line leaves that"
+        return f"add {several(count)} to the product line {line.name}; one in another line leaves that"
 
     def line_after(self, line: Production) -> Production | None:
         return line
@@ -389,7 +398,7 @@ class RemoveApplications(_Membership):
     operation = "cmdb.productions.applications.remove"
 
     def summary(self, line: Production, count: int) -> str:
-        return f"take {count} applications out of the product line {line.name}; none is deleted"
+        return f"take {several(count)} out of the product line {line.name}; none is deleted"
 
     def line_after(self, line: Production) -> Production | None:
         return None

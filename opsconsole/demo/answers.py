@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from drivers.runner import become_root
 from drivers.systemd import VERBS
 from drivers.systemd_script import MARKER, snapshot_script
-from opsconsole.demo import journal, render
+from opsconsole.demo import files, journal, render
 from opsconsole.demo.jobs import Jobs
 from opsconsole.demo.machine import SimMachine
 
@@ -67,6 +67,9 @@ class Answers:
             if not self._may:
                 return Answer(1, stderr="sudo: a password is required\n")
             return await self._command(_simple(found[1]), root=True)
+        if files.is_ours(line):
+            status, text = files.answer(self.machine, line)
+            return Answer(status, text)
         if "exec $s journalctl " in line:
             return await self._journal(line, write)
         return await self._command(_simple(line), root=self._root)

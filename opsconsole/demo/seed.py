@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from data.models import Environment, Host, HostTag
 from drivers.systemd_parse import HostUnits, number
 from drivers.systemd_script import read_answer, snapshot_script
+from opsconsole.demo import applications
 from opsconsole.demo.answers import Answers
 from opsconsole.demo.catalogue import FLEET, Machine
 from opsconsole.demo.machine import SimMachine
@@ -32,6 +33,7 @@ def seed(home: Path, ports: dict[str, int]) -> None:
     administrator."""
     house = House.open(home, url=f"sqlite:///{home / 'opsconsole.db'}")
     try:
+        asyncio.run(house.caller(who(), via="screen"))
         house.database.write_sync(lambda tx: _fill(tx, ports))
         asyncio.run(_remember(house))
     finally:
@@ -48,6 +50,7 @@ def _fill(tx: Session, ports: dict[str, int]) -> None:
     hosts = {plan.name: _host(plan, rings[plan.environment].id, ports[plan.name]) for plan in FLEET}
     tx.add_all(hosts.values())
     tx.flush()
+    applications.fill(tx, hosts)
     tx.add_all([HostTag(host_id=hosts[plan.name].id, tag=tag) for plan in FLEET for tag in plan.tags])
 
 

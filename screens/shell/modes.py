@@ -28,6 +28,7 @@ class Mode:
 MODES: Final = (
     Mode("services", "1", "screens.services:ServicesScreen"),
     Mode("hosts", "2", "screens.hosts:HostsScreen"),
+    Mode("applications", "3", "screens.cmdb:CmdbScreen"),
 )
 NUMBERS: Final = "123456789"
 

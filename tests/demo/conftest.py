@@ -30,6 +30,9 @@ class Desk:
     async def call(self, operation: str, confirm: str | None = None, reason: str | None = None, **data: Any) -> Any:
         return await dispatch.call(self.ctx, operation, data, Consent(confirm=confirm, reason=reason))
 
+    async def plan(self, operation: str, **data: Any) -> dict[str, Any]:
+        return await dispatch.plan(self.ctx, operation, data)
+
     def stream(self, operation: str, **data: Any) -> AsyncIterator[dict[str, Any]]:
         return dispatch.stream(self.ctx, operation, data)
 

@@ -204,7 +204,8 @@ class FakeClient:
                 "available_actions": self.available,
             }
         if operation in self.reads:
-            return self.reads[operation]
+            found = self.reads[operation]
+            return found(dict(data or {})) if callable(found) else found
         result = self.results.pop(0) if self.results else {}
         if isinstance(result, Exception):
             raise result
