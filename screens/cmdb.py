@@ -13,6 +13,7 @@ from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json
 from screens.cmdb_forms import CmdbForms
+from screens.cmdb_parts import TreePane, entries
 from screens.cmdb_tree import ROOT, Node, Tree, below_tree, found_tree
 from screens.frame import ConsoleScreen, reported
 from screens.performing import Order, Performing
@@ -20,8 +21,7 @@ from screens.render.cmdb import SPEC, TreeRow
 from screens.text import Safe
 from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
-from screens.widgets.menu import Entry, Menu
-from screens.widgets.panes import ListPane
+from screens.widgets.menu import Menu
 from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
@@ -33,32 +33,6 @@ RELOADED: Final = 200
 SIGHTS_EVERY: Final = 5.0
 _RECORDS: Final = frozenset({"application", "instance", "production"})
 _CHANGING: Final = ("new", "edit", "move", "attach", "require", "instance", "person", "delete", "new_production")
-
-
-class TreePane(ListPane[TreeRow]):
-    """A list whose filter is asked of the house, which knows the whole tree; order and groups are the tree's own."""
-
-    def __init__(self, table: VirtualTable[TreeRow], find: Callable[[str], None]) -> None:
-        super().__init__(table, "applications")
-        self._find = find
-        self.needle = ""
-
-    def apply(self, purpose: str, text: str) -> None:
-        if text.strip() != self.needle:
-            self.needle = text.strip()
-            self._find(self.needle)
-
-    async def action_filter(self) -> None:
-        await self.ask("/", self.needle, "a piece of the full name; below three characters its beginning")
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        return action not in ("sort", "reverse", "group", "freeze")
-
-    def step_back(self) -> bool:
-        if self.needle and self.table.rows.marking.anchor is None:
-            self.apply("/", "")
-            return True
-        return super().step_back()
 
 
 class CmdbScreen(ConsoleScreen):
@@ -450,24 +424,3 @@ class CmdbScreen(ConsoleScreen):
     async def _chosen(self, chosen: str | None) -> None:
         if chosen:
             await self.run_action(chosen)
-
-
-def entries(node: Node, read_only: Safe) -> list[Entry]:
-    """The action menu of a node."""
-    frozen = Safe(f"read-only: {read_only}") if read_only else Safe("")
-    other = Safe("" if node.kind != "production" else "only applications have that")
-    none = Safe("this is no product line" if node.kind == "production" and not node.id else "")
-    found = [
-        ("detail", "d", "all that is known", other),
-        ("required", "r", "what it requires, and what requires it", other),
-        ("logs", "l", "its logs", other),
-        ("new", "n", "new application here", frozen),
-        ("edit", "e", "edit its fields", frozen or other),
-        ("move", "M", "move it (or all that are marked)", frozen or other),
-        ("attach", "A", "to another product line", frozen or other),
-        ("require", "R", "say what it requires", frozen or other),
-        ("instance", "I", "new instance on a host", frozen or other),
-        ("person", "P", "somebody answers for it", frozen or other),
-        ("delete", "D", "delete it from the records", frozen or none),
-    ]
-    return [Entry(name, letter, Safe(title), not why, why) for name, letter, title, why in found]

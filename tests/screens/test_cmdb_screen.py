@@ -11,9 +11,10 @@ from textual.pilot import Pilot
 
 from opsconsole.client import Json
 from screens.app import OpsConsole
-from screens.cmdb import CmdbScreen, entries
+from screens.cmdb import CmdbScreen
 from screens.cmdb_graph import GraphScreen, links
 from screens.cmdb_log import LogScreen, items_of, log_line
+from screens.cmdb_parts import entries
 from screens.cmdb_tree import ROOT, Tree, below_tree, found_tree
 from screens.render.cmdb import SPEC, worst
 from screens.render.cmdb_detail import application_text
