@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Callable
+from typing import ClassVar, Final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -12,17 +12,15 @@ from textual.binding import Binding, BindingType
 from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json
-from screens.cmdb_forms import CmdbForms
+from screens.cmdb_changing import CmdbChanging
 from screens.cmdb_parts import TreePane, entries
 from screens.cmdb_tree import ROOT, Node, Tree, below_tree, found_tree
 from screens.frame import ConsoleScreen, reported
-from screens.performing import Order, Performing
-from screens.render.cmdb import SPEC, TreeRow
+from screens.render.cmdb import TreeRow
 from screens.text import Safe
 from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
 from screens.widgets.menu import Menu
-from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
@@ -32,10 +30,9 @@ COUNTED: Final = 200
 RELOADED: Final = 200
 SIGHTS_EVERY: Final = 5.0
 _RECORDS: Final = frozenset({"application", "instance", "production"})
-_CHANGING: Final = ("new", "edit", "move", "attach", "require", "instance", "person", "delete", "new_production")
 
 
-class CmdbScreen(ConsoleScreen):
+class CmdbScreen(CmdbChanging):
     """Children are read when a node is opened; counts and worst states follow for what is on the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,7 +57,6 @@ class CmdbScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[TreeRow] = Rows(SPEC)
         self.whole = Tree()
         self._found: Tree | None = None
         self._following: Client | None = None
@@ -92,11 +88,6 @@ class CmdbScreen(ConsoleScreen):
     def shown(self) -> Tree:
         """What the table shows: the tree, or what was found in it."""
         return self._found or self.whole
-
-    @property
-    def current(self) -> Node | None:
-        """The node under the cursor."""
-        return self.shown.nodes.get(self.table.cursor or "")
 
     def narrow(self, text: str) -> None:
         self.pane.apply("/", text)
@@ -284,16 +275,6 @@ class CmdbScreen(ConsoleScreen):
 
     # Looking closer
 
-    def _application(self) -> Node | None:
-        """The application under the cursor, or the one whose instance is."""
-        node = self.current
-        if node is not None and node.kind == "instance":
-            node = self.shown.nodes.get(self.shown.parent_of(node.key))
-        if node is None or node.kind != "application":
-            self.console.say("no application here", "warn")
-            return None
-        return node
-
     def _push(self, make: Callable[[Client, Node], ConsoleScreen]) -> None:
         node, client = self._application(), self.console.client
         if node is not None and client is not None:
@@ -321,100 +302,6 @@ class CmdbScreen(ConsoleScreen):
             self.console.say("no application or instance here", "warn")
         else:
             self.app.push_screen(LogScreen(client, items, name))
-
-    # Changing
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What changes something is greyed, not hidden, while nothing may be changed."""
-        return None if action in _CHANGING and self.console.read_only else True
-
-    def _targets(self) -> tuple[list[int], str]:
-        """The marked applications, else the one under the cursor, and what to call them."""
-        marked = [self.shown.nodes[key] for key in self.rows.marked() if key in self.shown.nodes]
-        found = list({node.id: node for node in marked if node.kind == "application"}.values())
-        if not found:
-            node = self._application()
-            found = [node] if node is not None else []
-        name = str(Safe(found[0].full_name)) if len(found) == 1 else f"{len(found)} applications"
-        return [node.id for node in found], name
-
-    def _form(self, make: Callable[[CmdbForms], Any]) -> None:
-        client = self.console.client
-        if client is None:
-            self.console.say("the house is not there yet", "warn")
-        else:
-            self.app.push_screen(make(CmdbForms(self.console, client)), self._done)
-
-    def _done(self, answer: Any) -> None:
-        if answer is not None:
-            self.table.action_clear_marks()
-            self.action_refresh()
-
-    def _with(self, make: Callable[[CmdbForms, int, str], Any]) -> None:
-        node = self._application()
-        if node is not None:
-            self._form(lambda forms: make(forms, node.id, str(Safe(node.full_name))))
-
-    def _with_all(self, make: Callable[[CmdbForms, Sequence[int], str], Any]) -> None:
-        ids, name = self._targets()
-        if ids:
-            self._form(lambda forms: make(forms, ids, name))
-
-    def action_new(self) -> None:
-        node = self.current
-        parent = node.full_name if node is not None and node.kind == "application" else ""
-        self._form(lambda forms: forms.create(parent))
-
-    def action_new_production(self) -> None:
-        self._form(lambda forms: forms.production())
-
-    def action_move(self) -> None:
-        self._with_all(lambda forms, ids, name: forms.move(ids, name))
-
-    def action_attach(self) -> None:
-        self._with_all(lambda forms, ids, name: forms.attach(ids, name))
-
-    def action_require(self) -> None:
-        self._with(lambda forms, number, name: forms.require(number, name))
-
-    def action_instance(self) -> None:
-        self._with(lambda forms, number, name: forms.instance(number, name))
-
-    def action_person(self) -> None:
-        self._with(lambda forms, number, name: forms.person(number, name))
-
-    def action_edit(self) -> None:
-        node, client = self._application(), self.console.client
-        if node is not None and client is not None:
-            self.edit(client, node.id)
-
-    @work(group="act", exit_on_error=False)
-    async def edit(self, client: Client, number: int) -> None:
-        with reported(self.console, "reading the application"):
-            record = await client.call("cmdb.applications.get", {"id": number})
-            self._form(lambda forms: forms.edit(record))
-
-    def action_delete(self) -> None:
-        """The application, the instance or the product line under the cursor, from the records."""
-        node, client = self.current, self.console.client
-        if node is None or client is None or (node.kind == "production" and not node.id):
-            self.console.say("nothing to delete here", "warn")
-            return
-        name = Safe(node.full_name)
-        if node.kind == "instance":
-            data = {"id": node.data.get("parent"), "items": [{"id": node.id}]}
-            order = Order("cmdb.instances.remove", data, Safe(f"removing the instance on {name}"))
-        elif node.kind == "production":
-            order = Order("cmdb.productions.delete", {"id": node.id}, Safe(f"deleting the product line {name}"))
-        else:
-            order = Order("cmdb.applications.delete", {"id": node.id}, Safe(f"deleting {name}"))
-        self.perform(client, order)
-
-    @work(group="act", exit_on_error=False)
-    async def perform(self, client: Client, order: Order) -> None:
-        with reported(self.console, order.label):
-            await Performing(self.console, client).finish(order)
-        self.action_refresh()
 
     def action_actions(self) -> None:
         node = self.current
