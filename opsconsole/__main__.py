@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from opsconsole.cli import entry
+from opsconsole.engine.locations import tidy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,8 @@ def main() -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    switches, words = entry.split(arguments)
+    tidy()
+    switches, words = entry.split(entry.asked_over_ssh(arguments))
     if words[:1] == ["demo"] and not (switches.version or switches.help):
         from opsconsole.demo import start
 

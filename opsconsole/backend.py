@@ -118,6 +118,8 @@ class Backend:
                 "read_only": ctx.caller.read_only,
                 "home": str(house.home),
                 "captive": house.settings.captive,
+                "enabled": ctx.caller.enabled,
+                "exchange": _exchange(house.settings.exchange, ctx.caller.username),
                 "notes": list(house.settings.notes),
             }
 
@@ -194,6 +196,12 @@ class Backend:
         if self._readonly:
             caller = caller.with_read_only("the console was started with --readonly")
         return Context(house=house, caller=caller)
+
+
+def _exchange(directory: str, username: str) -> str | None:
+    """The user's own directory to take files away from; none for a name that could lead elsewhere."""
+    safe = bool(username) and username not in {".", ".."} and "/" not in username and "\0" not in username
+    return f"{directory.rstrip('/')}/{username}" if directory.startswith("/") and safe else None
 
 
 def _open_house() -> House:

@@ -7,7 +7,6 @@ connected before somebody asks for a host.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from drivers.ssh_types import Prompter
     from opsconsole.fleet import Fleet
 
-DATABASE_URL = "OPSCONSOLE_DATABASE_URL"
 SWEEP_SECONDS = 10.0
 TASKS_SECONDS = 5.0
 _AUDIT_KEY = "audit_key"
@@ -63,7 +61,7 @@ class House:
         place = locations.make_private(home or locations.home())
         configured = settings.load(place / "settings.toml")
         try:
-            database = Database.open(url or os.environ.get(DATABASE_URL) or None, home=place)
+            database = Database.open(url or locations.database_url(configured.database_url), home=place)
             key = KeyRing(place).audit_key()
             _same_key(database, key)
         except data_errors.DataError as error:

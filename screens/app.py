@@ -29,6 +29,9 @@ from screens.text import Safe
 
 ClientFactory = Callable[[], Client]
 REFUSED: Final = 2
+TURNED_AWAY: Final = 3
+UNWELCOME: Final = ("not_signed_in", "user_disabled")
+DISABLED: Final = "the user {user} is disabled; ask an administrator"
 PLAIN_TERMS: Final = ("dumb", "unknown", "")
 NO_TERMINAL: Final = (
     "opsconsole: this needs a terminal that can draw (TERM is {term!r}, stdin {stdin}a terminal). Without one use the "
@@ -95,7 +98,13 @@ class OpsConsole(Desk):
         try:
             self.facts = await client.facts()
         except OperationFailed as error:
+            if error.code in UNWELCOME:
+                self.turn_away(error.message)
+                return
             self.say_failure("who is asking", error)
+        if self.facts.get("enabled") is False:
+            self.turn_away(DISABLED.format(user=Safe(self.facts.get("user"))))
+            return
         for wrong in self.facts.get("notes") or []:
             self.say(str(Safe(wrong)), "warn")
         await self._take_keymap()
@@ -122,8 +131,26 @@ class OpsConsole(Desk):
     async def listen_changes(self, client: Client) -> None:
         """A lost change feed means that anything may have changed; readings come through the watch."""
         async for batch in client.changes():
+            if any(change.get("lost") or change.get("entity") in {"user", "role"} for change in batch):
+                await self.still_welcome(client)
             if any(change.get("lost") for change in batch):
                 self.each_screen(lambda screen: screen.action_refresh())
+
+    async def still_welcome(self, client: Client) -> None:
+        """Somebody's rights changed: if they were ours and are gone, the console ends."""
+        try:
+            self.facts = await client.facts()
+        except OperationFailed as error:
+            if error.code in UNWELCOME:
+                self.turn_away(error.message)
+            return
+        if self.facts.get("enabled") is False:
+            self.turn_away(DISABLED.format(user=Safe(self.facts.get("user"))))
+
+    def turn_away(self, why: str) -> None:
+        """End with a sentence and status 3: nobody works on who may not."""
+        self.crash = str(Safe(f"opsconsole: {why}"))
+        self.exit(TURNED_AWAY, return_code=TURNED_AWAY)
 
     @work(group="questions", exclusive=True, exit_on_error=False)
     async def listen_questions(self, client: Client) -> None:

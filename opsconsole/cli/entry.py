@@ -43,6 +43,29 @@ def split(arguments: list[str]) -> tuple[Switches, list[str]]:
     return Switches(**found), rest
 
 
+def asked_over_ssh(arguments: list[str]) -> list[str]:
+    """The words `ssh account@here WORDS` brought to a captive console, which sshd starts whatever was asked for.
+
+    They are one headless call, as if typed behind `opsconsole`, and nothing a shell would make of them.
+    """
+    import os
+
+    given = os.environ.get("SSH_ORIGINAL_COMMAND", "").strip()
+    if not given or any(not word.startswith("-") for word in arguments):
+        return arguments
+    from opsconsole.engine import locations, settings
+
+    if not settings.load(locations.home() / "settings.toml").captive:
+        return arguments
+    import shlex
+
+    try:
+        words = shlex.split(given)
+    except ValueError:
+        raise InvalidRequest(reason="a quotation mark is missing in what was asked for over ssh") from None
+    return [*arguments, *(words[1:] if words[:1] == ["opsconsole"] else words)]
+
+
 def guarded(work: Callable[[], int]) -> int:
     """Run `work`; whatever it raises becomes an error object and an exit status, never a traceback."""
     import sys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +88,7 @@ def _upgrade(home: Path) -> dict[str, Any]:
     from data.database import parse_url
     from data.migrate import upgrade
 
-    given = os.environ.get("OPSCONSOLE_DATABASE_URL") or None
+    given = locations.database_url(settings.load(home / "settings.toml").database_url)
     before, after = upgrade(given, home=home)
     url = parse_url(given, home)
     where = url.database if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)

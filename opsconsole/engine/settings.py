@@ -12,7 +12,8 @@ from typing import Any
 class Settings:
     """`notes` says what was wrong in the file, one sentence each, with the line where it stands.
 
-    `password_days` is how long a password is good (0: for ever), `mail_credential` the name of a stored password,
+    A team's console is captive unless `captive` is false. `password_days` is how long a password is good (0: for
+    ever), `mail_credential` the name of a stored password,
     `exchange` a directory with one directory per user, the only place where a captive console saves anything.
     """
 
@@ -54,6 +55,7 @@ class Settings:
     mail_timeout: float = 15.0
     notify_to: tuple[str, ...] = ()
     exchange: str = ""
+    database_url: str = ""
     notes: tuple[str, ...] = field(default=())
 
 
@@ -109,6 +111,8 @@ def load(path: Path) -> Settings:
             values[name] = tuple(value) if isinstance(value, list) else value
         else:
             notes.append(f"{path} line {_line_of(text, name)}: {name}: {problem}; the default is used")
+    if values.get("mode") == "team":
+        values.setdefault("captive", True)
     return Settings(**values, notes=tuple(notes))
 
 

@@ -33,20 +33,24 @@ _OPERATORS = text(
 
 
 def page(
-    tx: Session, asked: Paged, shape: Shape, where: Sequence[ColumnElement[bool]], kind: str | None = None
+    tx: Session,
+    asked: Paged,
+    shape: Shape,
+    where: Sequence[ColumnElement[bool]],
+    kind: str | None = None,
+    *,
+    timed: bool = False,
 ) -> Json:
-    """One page of the lines of `kind` (None: of all) that `where` lets through."""
+    """One page of the lines of `kind` (None: of all) that `where` lets through.
+
+    Where the time is bounded (`timed`) the order is an expression, or PostgreSQL would walk back over all lines by
+    number to find those of one day.
+    """
     if where:
         narrowed = [*where, col(Audit.kind) == kind] if kind is not None else list(where)
-        return page_of(
-            tx,
-            Audit,
-            narrowed,
-            [col(Audit.seq).desc()],
-            asked,
-            shape,
-            key=Audit.__table__.c.seq,  # type: ignore[attr-defined]
-        )
+        order = (col(Audit.seq) + 0).desc() if timed else col(Audit.seq).desc()
+        key = Audit.__table__.c.seq  # type: ignore[attr-defined]
+        return page_of(tx, Audit, narrowed, [order], asked, shape, key=key)
     number = col(Audit.seq) if kind is None else col(Audit.ordinal)
     whole = [] if kind is None else [col(Audit.kind) == kind]
     count = tx.exec(select(func.max(number)).where(*whole)).one() or 0

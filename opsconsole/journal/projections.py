@@ -26,6 +26,10 @@ class Recorded(Paged):
     op_time__lt: AwareDatetime | None = None
     op_time__gt: AwareDatetime | None = None
 
+    @property
+    def timed(self) -> bool:
+        return self.op_time__gt is not None or self.op_time__lt is not None
+
     def common(self, tx: Session) -> list[ColumnElement[bool]]:
         found = paging.between(self.op_time__gt, self.op_time__lt)
         if self.operator:
@@ -116,7 +120,9 @@ async def list_dns(ctx: Context, query: DnsOperations) -> Json:
             {"id": row.seq, "op_target": _of(row, "op_target") or row.target_name, **_operation(row)} for row in rows
         ]
 
-    return await ctx.database.read(lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.op_target), "dns"))
+    return await ctx.database.read(
+        lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.op_target), "dns", timed=query.timed)
+    )
 
 
 @read("audit.hosts.list", summary="List host operation records", permission=VIEW, input=HostOperations)
@@ -124,7 +130,9 @@ async def list_hosts(ctx: Context, query: HostOperations) -> Json:
     def shape(rows: list[Audit]) -> list[Json]:
         return [{"id": row.seq, "hostname": row.target_name, **_operation(row)} for row in rows]
 
-    return await ctx.database.read(lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.hostname), "host"))
+    return await ctx.database.read(
+        lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.hostname), "host", timed=query.timed)
+    )
 
 
 @read(
@@ -138,7 +146,7 @@ async def list_applications(ctx: Context, query: ApplicationOperations) -> Json:
         return [{"id": row.seq, "app_name": row.target_name, **_operation(row)} for row in rows]
 
     return await ctx.database.read(
-        lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.app_name), "application")
+        lambda tx: paging.page(tx, query, shape, query.narrowed(tx, query.app_name), "application", timed=query.timed)
     )
 
 
@@ -151,7 +159,7 @@ async def list_module_grants(ctx: Context, query: ModuleGrants) -> Json:
         where = query.narrowed(tx)
         if query.module_name:
             where.append(col(Audit.target_id) == query.module_name)
-        return paging.page(tx, query, shape, where, "module_grant")
+        return paging.page(tx, query, shape, where, "module_grant", timed=query.timed)
 
     return await ctx.database.read(work)
 
@@ -180,6 +188,6 @@ async def list_resource_grants(ctx: Context, query: ResourceGrants) -> Json:
             where.append(col(Audit.target_kind) == query.resource_type)
         if query.resource_id is not None:
             where.append(col(Audit.target_id) == str(query.resource_id))
-        return paging.page(tx, query, shape, where, "resource_grant")
+        return paging.page(tx, query, shape, where, "resource_grant", timed=query.timed)
 
     return await ctx.database.read(work)

@@ -7,14 +7,16 @@ pager or pasted into a chat, where a sequence from a host would act as it would 
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from screens.text import Safe
 
@@ -49,18 +51,44 @@ def safe_json(value: Any) -> Any:
 
 def write(home: Path, name: str, ending: str, text: str, now: datetime) -> Path:
     """Write a dump that only its owner can read; the path. Raises OSError."""
+    path, file = create(home, name, ending, now)
+    with file:
+        file.write(text)
+    return path
+
+
+def create(home: Path, name: str, ending: str, now: datetime) -> tuple[Path, TextIO]:
+    """A new file in the home's `dumps` that only its owner can read. Raises OSError."""
     directory = home / "dumps"
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _new(directory, name, ending, now, 0o600)
+
+
+def hand_over(directory: Path, name: str, ending: str, now: datetime) -> tuple[Path, TextIO]:
+    """A new file in a person's exchange directory, which must be there and be his, for him to read: nobody else can
+    enter it. Raises OSError."""
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid == os.geteuid() or status.st_mode & 0o007:
+        raise PermissionError(errno.EPERM, "no directory of one person alone", str(directory))
+    return _new(directory, name, ending, now, 0o644)
+
+
+def _new(directory: Path, name: str, ending: str, now: datetime, mode: int) -> tuple[Path, TextIO]:
+    """Opened inside the directory as it is now: a link put in its place, or in that of the file, is not followed."""
     stem = f"{now:%Y%m%d-%H%M%S}-{_NAME.sub('-', name.lower()).strip('-')[:40] or 'screen'}"
-    for number in range(100):
-        path = directory / f"{stem}{f'-{number}' if number else ''}.{ending}"
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            continue
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        return path
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        for number in range(100):
+            leaf = f"{stem}{f'-{number}' if number else ''}.{ending}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            try:
+                handle = os.open(leaf, flags, mode, dir_fd=place)
+            except FileExistsError:
+                continue
+            os.fchmod(handle, mode)
+            return directory / leaf, os.fdopen(handle, "w", encoding="utf-8")
+    finally:
+        os.close(place)
     raise FileExistsError(f"{directory}: a hundred dumps of this second")
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from textual.app import App
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 NAMES: Final = ("name", "service", "title", "id")
 """Columns that name a row, the first one found."""
-CAPTIVE: Final = "not in captive mode: the files here belong to the service account, not to you"
+CAPTIVE: Final = (
+    "not in captive mode: the files here belong to the service account, not to you; the setting exchange names a place"
+)
 
 
 def copy(console: Console, text: str, what: str) -> None:
@@ -40,14 +42,34 @@ def copy(console: Console, text: str, what: str) -> None:
 
 def save(console: Console, name: str, ending: str, text: str) -> Path | None:
     """Write a dump; None when that is not allowed or failed, which was said then."""
-    if not console.facts:
+    opened = create(console, name, ending)
+    if opened is None:
+        return None
+    path, file = opened
+    try:
+        with file:
+            file.write(text)
+    except OSError as error:
+        console.say(f"nothing saved: {path}: {error.strerror or error}", "bad")
+        return None
+    return path
+
+
+def create(console: Console, name: str, ending: str) -> tuple[Path, TextIO] | None:
+    """A new file to write a dump into: in the home, or for a captive console in the person's exchange directory. None
+    when there is none, which was said then."""
+    facts, now = console.facts, datetime.now(UTC).astimezone()
+    if not facts:
         console.say("nothing saved: it is not known yet whose files these are; try again in a moment", "warn")
         return None
-    if console.facts.get("captive"):
+    exchange = facts.get("exchange")
+    if facts.get("captive") and not exchange:
         console.say(f"nothing saved: {CAPTIVE}", "warn")
         return None
     try:
-        return dump.write(locations.home(), name, ending, text, datetime.now(UTC).astimezone())
+        if facts.get("captive"):
+            return dump.hand_over(Path(str(exchange)), name, ending, now)
+        return dump.create(locations.home(), name, ending, now)
     except OSError as error:
         console.say(f"nothing saved: {error.filename or locations.home()}: {error.strerror or error}", "bad")
         return None

@@ -147,12 +147,45 @@ async def test_a_bug_in_a_worker_is_said_and_the_screen_goes_on() -> None:
 async def test_a_house_that_cannot_say_who_is_asking_is_survived() -> None:
     class Mute(FakeClient):
         async def facts(self) -> Any:
-            raise OperationFailed({"code": "not_signed_in", "message": "who are you"}, 3)
+            raise OperationFailed({"code": "database_unavailable", "message": "who are you"}, 6)
 
     app = OpsConsole(Mute)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "who are you" in screen_text(app))
         await until(pilot, lambda: "postgresql" in screen_text(app))
+
+
+async def test_who_is_no_user_is_turned_away_with_a_sentence() -> None:
+    class Closed(FakeClient):
+        async def facts(self) -> Any:
+            raise OperationFailed({"code": "not_signed_in", "message": "eve is no user; ask: root\x1b[2J"}, 3)
+
+    app = OpsConsole(Closed)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: app.return_code == 3)
+    assert app.crash == "opsconsole: eve is no user; ask: root"
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_who_is_disabled_is_sent_away_at_once(first: bool) -> None:
+    class Changing(FakeClient):
+        enabled = not first
+
+        async def facts(self) -> Any:
+            return {**await super().facts(), "enabled": self.enabled}
+
+    client = Changing()
+    app = OpsConsole(lambda: client)
+    async with app.run_test(size=(120, 40)) as pilot:
+        if not first:
+            await until(pilot, lambda: app.facts and client.changed.listeners)
+            client.changed.put_nowait([{"entity": "user", "key": "2", "verb": "updated"}])
+            await pilot.pause()
+            assert app.return_code is None
+            client.enabled = False
+            client.changed.put_nowait([{"entity": "user", "key": "1", "verb": "updated"}])
+        await until(pilot, lambda: app.return_code == 3)
+    assert app.crash == "opsconsole: the user ann is disabled; ask an administrator"
 
 
 async def test_q_leaves_with_status_zero() -> None:

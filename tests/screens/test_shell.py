@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,35 @@ async def test_a_captive_console_saves_nothing_and_keeps_no_history() -> None:
         await until(pilot, lambda: "no shell behind" in screen_text(app))
         assert not (home() / "dumps").exists()
         assert not (home() / "history").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory that is another's")
+async def test_a_captive_console_saves_in_the_exchange_directory_alone(tmp_path: Path) -> None:
+    mine, elsewhere = tmp_path / "exchange" / "ann", tmp_path / "elsewhere"
+    for place in (mine, elsewhere):
+        place.mkdir(parents=True)
+    os.chown(mine, 1000, -1)
+    mine.chmod(0o2770)
+    async with console(FakeClient()) as (app, pilot, _):
+        app.facts |= {"captive": True, "exchange": str(mine)}
+        await pilot.press("f8")
+        await until(pilot, lambda: len(list(mine.iterdir())) == 2)
+        for path in mine.iterdir():
+            assert path.stat().st_mode & 0o777 == 0o644
+        for wrong in (elsewhere, tmp_path / "none", mine / "link"):
+            if wrong.name == "link":
+                wrong.symlink_to(elsewhere)
+            app.facts["exchange"] = str(wrong)
+            app.messages.clear()
+            await pilot.press("f8")
+            await until(pilot, lambda: any("nothing saved" in line.text for line in app.messages))
+        mine.chmod(0o777)
+        app.facts["exchange"] = str(mine)
+        app.messages.clear()
+        await pilot.press("f8")
+        await until(pilot, lambda: any("one person alone" in line.text for line in app.messages))
+        assert list(elsewhere.iterdir()) == []
+        assert not (home() / "dumps").exists()
 
 
 async def test_own_keys_are_taken_and_mistakes_said() -> None:

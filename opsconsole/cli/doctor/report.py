@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from opsconsole.cli import output
 from opsconsole.cli.doctor import database, home, machine, ssh
 from opsconsole.cli.doctor.finding import Finding, Place
-from opsconsole.engine import locations
+from opsconsole.engine import locations, settings
 from opsconsole.engine.bugs import note
 from opsconsole.engine.errors import InvalidParameter
 
@@ -33,7 +32,9 @@ def run(arguments: list[str]) -> int:
     for argument in arguments:
         if argument != "--json":
             raise InvalidParameter(field=argument, reason="no such option; doctor takes --json")
-    place = Place(locations.home(), os.environ.get("OPSCONSOLE_DATABASE_URL") or None, Path.home())
+    where = locations.home()
+    url = locations.database_url(settings.load(where / "settings.toml").database_url)
+    place = Place(where, url, Path.home())
     found = examine(place)
     failed = [finding for finding in found if finding.state == "fail"]
     if "--json" in arguments:
