@@ -41,7 +41,7 @@ __all__ = ["JobSpec", "Leftover", "Look", "Started", "follow", "leftovers", "loo
 MAX_LOOK = 32 * 1024 * 1024
 """Bytes of output one `look` may bring."""
 _TIMEOUT = 60.0
-_RENEWED = 600
+_RENEWED = 300
 _PAUSE = 0.2
 
 
@@ -56,7 +56,13 @@ async def start(runner: Runner, spec: JobSpec) -> Started:
     entry, keeper, launch = spec.entry(), KEEPER.encode(), LAUNCH.encode()
     secrets = sorted(spec.secret_files.items())
     sizes = [str(len(part)) for part in (entry, spec.script, keeper, launch)]
-    words = [spec.run_as or "", spec.digest(), f"{spec.timeout:.3f}", str(round(spec.grace * 10)), *sizes]
+    words = [
+        spec.run_as or "",
+        spec.digest(),
+        str(max(1, round(spec.timeout * 10))),
+        str(round(spec.grace * 10)),
+        *sizes,
+    ]
     words += [word for name, content in secrets for word in (name, str(len(content)))]
     payload = b"".join([entry, spec.script, keeper, launch, *(content for _, content in secrets)])
     facts, data, as_root = await _ask(runner, START, "start", spec.name, *words, payload=payload)

@@ -33,6 +33,8 @@ facts_of() {
 }
 members() {
   facts_of
+  # Not who asks: when systemd wants the job to end, that one is in the unit too.
+  stat_of $$; set -- $l; ours=$4
   [ "$b_boot" = "$boot" ] || return 0
   leader=$c_pid
   [ ! -e "$j/exit" ] && alive "$b_pid" "$b_born" || alive "$c_pid" "$c_born" || leader=none
@@ -41,7 +43,7 @@ members() {
   for d in /proc/[0-9]*; do
     stat_of "${d#/proc/}" || continue
     set -- $l
-    if [ "$1" = Z ] || [ "$4" = "$b_sid" ]; then continue; fi
+    if [ "$1" = Z ] || [ "$4" = "$b_sid" ] || [ "$4" = "$ours" ]; then continue; fi
     if [ "$4" = "$leader" ]; then echo "${d#/proc/}"; continue; fi
     case $marked in *" $d/environ "*|*" $d/cgroup "*) echo "${d#/proc/}";; esac
   done
@@ -92,8 +94,14 @@ sync "$j"
 read -r limit tenths <"$j/limit"
 (
   trap 'kill "$s" 2>/dev/null; exit 0' TERM
-  sleep "$limit" & s=$!
-  wait "$s" || exit 0
+  until=$(($(tenth) + limit))
+  while left=$((until - $(tenth))) && [ $left -gt 0 ]; do
+    [ $left -lt 50 ] || left=50
+    sleep $((left / 10)).$((left % 10)) & s=$!
+    wait "$s" || exit 0
+    facts_of
+    if ! alive "$b_pid" "$b_born" && [ -z "$(members)" ]; then wipe; exit 0; fi
+  done
   trap '' TERM
   printf yes 1<>"$j/timed_out"
   end_all "$tenths"
@@ -107,7 +115,8 @@ exec 7<>"$j/pipe"
 ) <"$j/pipe" >>"$j/out" & c=$!
 read -r stop <"$j/stopped"
 if [ "$stop" != yes ]; then
-  setsid env -i "@MARK@=$j/" "PATH=$PATH" /bin/sh "$j/launch" "$j" "$w" >"$j/pipe" 2>&1 7>&-
+  # In a shell of its own, for some shells would say "Killed" where the job's output goes.
+  (exec 7>&-; exec setsid env -i "@MARK@=$j/" "PATH=$PATH" /bin/sh "$j/launch" "$j" "$w") >"$j/pipe" 2>&1
   rc=$?
 fi
 exec 7>&-
@@ -249,8 +258,8 @@ if [ "$as" = "$user" ]; then as=; fi
 if [ -n "$as" ] && [ "$me" != 0 ]; then say where root; exit 0; fi
 same() { [ "$(cat "$j/digest")" = "$digest" ] || fail in_use "another job has the name $name"; }
 take() {
-  dd bs=65536 "count=$1" iflag=fullblock,count_bytes of="$2" 2>"$t/said" || { cat "$t/said" >&2; return 1; }
-  [ "$(stat -c %s "$2")" = "$1" ] || { cat "$t/said" >&2; echo 'the input ended early' >&2; return 1; }
+  said=$(dd bs=65536 "count=$1" iflag=fullblock,count_bytes of="$2" 2>&1) || { echo "$said" >&2; return 1; }
+  [ "$(stat -c %s "$2")" = "$1" ] || { echo 'the input ended early' >&2; return 1; }
 }
 quoted() { printf "'"; printf %s "$1" | sed "s/'/'\\\\''/g"; printf "'"; }
 account() {
@@ -313,9 +322,9 @@ prepare() {
     chmod 711 "$t" && chown -R "$uid:$gid" "$t/job" "$t/pipe" ${sec:+"$sec"} || return 1
   fi
   sync "$t/job"/* "$t/run" "$t/launch" "$t/digest" "$t/limit" "$t/boot" "$t/exit.new" || return 1
-  if mv -T "$t" "$j" 2>"$t/said"; then trap - EXIT; sync "$base"; return 0; fi
+  if said=$(mv -T "$t" "$j" 2>&1); then trap - EXIT; sync "$base"; return 0; fi
   [ -d "$j" ] && return 0
-  cat "$t/said" >&2; return 1
+  echo "$said" >&2; return 1
 }
 keep() {
   setsid -f env -i "PATH=$PATH" /bin/sh "$j/run" "$j" setsid </dev/null >/dev/null 2>&1 ||
@@ -324,19 +333,18 @@ keep() {
 launch() {
   rc=0
   if [ "$way" = setsid ]; then keep; else
-    $run --quiet --no-ask-password --collect --unit="opsconsole-job-$name" --description="opsconsole job $name" \
+    said=$($run --quiet --no-ask-password --collect --unit="opsconsole-job-$name" --description="opsconsole job $name" \
       -p KillMode=process -p IgnoreSIGPIPE=no -p TimeoutStopSec=25 -p "ExecStop=/bin/sh \"$j/run\" \"$j\" halt" \
-      -- /bin/sh "$j/run" "$j" "$way" </dev/null >/dev/null 2>"$j/said.$$" || rc=1
+      -- /bin/sh "$j/run" "$j" "$way" </dev/null 2>&1) || rc=1
   fi
   n=0
   until [ -e "$j/begun" ]; do
     [ -d "$j" ] || fail store "$j is gone"
     [ $n -lt 500 ] || { tail -c 300 "$j/noise" >&2; fail slow "it has not begun after 10 s"; }
-    if [ $rc = 1 ] && [ $n -ge 25 ]; then cat "$j/said.$$" >&2; rc=0; way=setsid; keep; fi
-    if [ $n = 50 ] || [ $n = 300 ]; then { echo 1 >"$j/said.$$"; } || fail store "$j"; fi
+    if [ $rc = 1 ] && [ $n -ge 25 ]; then echo "$said" >&2; rc=0; way=setsid; keep; fi
+    if [ $n = 50 ] || [ $n = 300 ]; then { echo 1 >"$j/room.$$" && rm "$j/room.$$"; } || fail store "$j"; fi
     sleep 0.02; n=$((n + 1))
   done
-  rm -f "$j/said.$$"
 }
 drop= home=$h
 if [ "$me" = 0 ]; then home=~root; fi
