@@ -27,6 +27,7 @@ echo "comm $(cat "/proc/$p/comm")"
 echo "uid $uid"
 echo "root $root"
 echo "cwd $cwd"
+tr '\0' '\n' < "/proc/$p/cmdline" | sed 's/^/arg /'
 [ -n "$root" ] || exit 0
 here=/proc/$p/root$path
 if [ -f "$here" ]; then
@@ -46,7 +47,8 @@ if setpriv --reuid="$uid" --regid="$gid" "$keep" test -r "$there"; then echo "re
 @dataclass(frozen=True, slots=True)
 class DaemonView:
     """`sha256` is that of the file at the daemon's path: `dir` for a directory, None where there is nothing.
-    `readable` says whether the daemon's own user can read it, None when that could not be found out."""
+    `readable` says whether the daemon's own user can read it, None when that could not be found out. `started_with` is
+    the configuration its command line names, as it stands there."""
 
     comm: str
     uid: int | None
@@ -55,14 +57,14 @@ class DaemonView:
     sha256: str | None
     mtime: int | None
     readable: bool | None
+    started_with: str | None = None
 
 
 async def daemon_view(runner: Runner, pid: int, path: str, *, timeout: float) -> DaemonView:
     """Look through the eyes of process `pid` at `path`. Raises `Refused` (`not_found`) when it does not run."""
     done = await run_script(runner, f"look at process {pid}", _VIEW, [str(pid), path], timeout=timeout)
-    said = dict(
-        line.partition(" ")[::2] for line in done.stdout.decode("utf-8", "surrogateescape").splitlines() if " " in line
-    )
+    lines = [line.partition(" ") for line in done.stdout.decode("utf-8", "surrogateescape").splitlines() if " " in line]
+    said = {name: value for name, _, value in lines if name != "arg"}
     if "comm" not in said:
         raise ProtocolError(runner.name, f"look at process {pid}", "an answer that cannot be read")
     found = said.get("sha256", "none")
@@ -74,7 +76,15 @@ async def daemon_view(runner: Runner, pid: int, path: str, *, timeout: float) ->
         sha256=None if found == "none" else found,
         mtime=_number(said.get("mtime")),
         readable={"yes": True, "no": False}.get(said.get("readable", "")),
+        started_with=_configuration([value for name, _, value in lines if name == "arg"]),
     )
+
+
+def _configuration(words: list[str]) -> str | None:
+    """`--config FILE`, or the only word behind the program."""
+    if "--config" in words[:-1]:
+        return words[words.index("--config") + 1]
+    return words[1] if len(words) == 2 and not words[1].startswith("-") else None
 
 
 def _number(text: str | None) -> int | None:

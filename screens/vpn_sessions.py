@@ -28,6 +28,7 @@ from screens.widgets.table import VirtualTable
 TICK: Final = 1.0
 EVERY: Final = 4.0
 """Seconds between two looks while somebody looks; each costs every server one short conversation."""
+REVOCATIONS_EVERY: Final = 20.0
 _CHANGING: Final = ("kill", "enforce", "publish")
 
 
@@ -51,6 +52,7 @@ class VpnSessionsScreen(ConsoleScreen):
         self._before_at = 0.0
         self._asked_at = -EVERY
         self._open = 0
+        self._counted_at = -REVOCATIONS_EVERY
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
@@ -106,11 +108,13 @@ class VpnSessionsScreen(ConsoleScreen):
         with reported(self.console, "asking the OpenVPN servers"):
             answer = await client.call("vpn.sessions.list", {})
             servers = await client.call("vpn.servers.list", {})
-            revocations = await client.call("vpn.revocations.list", {})
-            self.paint(answer, servers, revocations)
+            if time.monotonic() - self._counted_at > REVOCATIONS_EVERY:
+                revocations = await client.call("vpn.revocations.list", {})
+                self._open, self._counted_at = len(revocations.get("revocations") or ()), time.monotonic()
+            self.paint(answer, servers)
         self._asked_at = time.monotonic()
 
-    def paint(self, answer: Json, servers: Json, revocations: Json) -> None:
+    def paint(self, answer: Json, servers: Json) -> None:
         """Bring what was answered into the table; the cursor stays on its session."""
         at = time.monotonic()
         seconds = at - self._before_at if self._before_at else 0.0
@@ -122,7 +126,6 @@ class VpnSessionsScreen(ConsoleScreen):
             if row is not None:
                 made[f"v{record.get('server_id')}"] = row
         self._before, self._before_at = sessions, at
-        self._open = len(revocations.get("revocations") or ())
         gone = [key for key in self.rows.records if key not in made]
         none = "no OpenVPN server is known: vpn servers create" if not alarms else "nobody is connected"
         self.table.empty = Safe(none)
@@ -140,7 +143,7 @@ class VpnSessionsScreen(ConsoleScreen):
         self.query_one("#summary", Line).say(Safe(said), role)
 
     def action_refresh(self) -> None:
-        self._asked_at = -EVERY
+        self._asked_at, self._counted_at = -EVERY, -REVOCATIONS_EVERY
         self._tick()
 
     # Changing

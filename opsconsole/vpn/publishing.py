@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from posixpath import basename
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
@@ -127,6 +128,8 @@ async def loaded(way: Reach, published: Json) -> tuple[Json, Look | None]:
     if since is not None and file is not None and file.mtime > since.timestamp() + 1:
         raise StateConflict(f"{name}: its configuration was changed after it read it; restart it, then try again")
     view = await daemon_view(way.runner, pid, config.crl_seen_path, timeout=way.timeout)
+    if view.started_with is not None and basename(view.started_with) != basename(way.server.config_path):
+        raise StateConflict(f"{name}: its daemon was started with {view.started_with}, not {way.server.config_path}")
     if view.readable is False:
         raise StateConflict(
             f"{name}: the daemon's user ({view.uid}) cannot read {config.crl_path}, it goes on with the old list; "
@@ -142,6 +145,7 @@ async def loaded(way: Reach, published: Json) -> tuple[Json, Look | None]:
         "pid": pid,
         "uid": view.uid,
         "root": view.root,
+        "config": view.started_with,
         "sha256": view.sha256,
         "readable": True,
     }

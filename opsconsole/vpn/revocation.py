@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy import insert, update
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, func, select
 
 from data.feed import announce_all
@@ -33,6 +35,8 @@ from opsconsole.vpn.sessions import end_sessions
 
 STEPS = ("published", "loaded", "session_gone")
 _CHUNK = 500
+_AT_ONCE = 5000
+"""Certificates whose steps are written in one transaction: others want to write, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +65,31 @@ class Progress:
 
 def revoked_certificates(tx: Session, ids: Sequence[int], now: datetime) -> list[Revoked]:
     """The revoked ones among these certificates."""
-    found: list[Revoked] = []
+    rows: list[tuple[int, int, str, str, int | None]] = []
+    columns = (
+        col(VpnCertificate.id),
+        col(VpnCertificate.ca_id),
+        col(VpnCertificate.serial),
+        col(VpnCertificate.common_name),
+        col(VpnCertificate.crl_number),
+    )
     for start in range(0, len(ids), _CHUNK):
-        query = select(VpnCertificate).where(
-            col(VpnCertificate.id).in_(ids[start : start + _CHUNK]), VpnCertificate.state == "revoked"
+        query = core_select(*columns).where(
+            col(VpnCertificate.id).in_(ids[start : start + _CHUNK]), col(VpnCertificate.state) == "revoked"
         )
-        rows = tx.exec(query).all()
-        valid = set(
-            tx.exec(
-                select(VpnCertificate.common_name).where(
-                    col(VpnCertificate.ca_id).in_({row.ca_id for row in rows}),
-                    col(VpnCertificate.common_name).in_({row.common_name for row in rows}),
-                    VpnCertificate.state == "issued",
-                    col(VpnCertificate.not_after) > now,
-                )
-            ).all()
-        )
-        found += [
-            Revoked(row.id, row.ca_id, row.serial, row.common_name, row.crl_number, row.common_name in valid)
-            for row in rows
-        ]
-    return found
+        rows += [(row[0], row[1], row[2], row[3], row[4]) for row in tx.execute(query)]
+    valid = select(VpnCertificate.ca_id, VpnCertificate.common_name).where(
+        col(VpnCertificate.ca_id).in_({row[1] for row in rows}),
+        VpnCertificate.state == "issued",
+        col(VpnCertificate.not_after) > now,
+    )
+    if len(rows) <= _CHUNK:
+        valid = valid.where(col(VpnCertificate.common_name).in_({row[3] for row in rows}))
+    others = set(tx.exec(valid).all()) if rows else set()
+    return [
+        Revoked(number, ca_id, serial, name, crl_number, (ca_id, name) in others)
+        for number, ca_id, serial, name, crl_number in rows
+    ]
 
 
 async def enforce(ctx: Context, server: ServerFacts, revoked: Sequence[Revoked], newest: NewestList) -> Progress:
@@ -103,7 +111,9 @@ async def enforce(ctx: Context, server: ServerFacts, revoked: Sequence[Revoked],
         progress.stopped_at, progress.error = step, translate(error)
     except ConsoleError as error:
         progress.stopped_at, progress.error = step, error
-    await ctx.database.write(lambda tx: keep(tx, progress, revoked, datetime.now(UTC)))
+    for start in range(0, len(revoked), _AT_ONCE):
+        part = revoked[start : start + _AT_ONCE]
+        await ctx.database.write(lambda tx, some=part: keep(tx, progress, some, datetime.now(UTC)))  # type: ignore[misc]
     return progress
 
 
@@ -170,33 +180,43 @@ def keep(tx: Session, progress: Progress, revoked: Sequence[Revoked], now: datet
     """Write what was seen; a step that was seen done before stays done with its first evidence."""
     for start in range(0, len(revoked), _CHUNK):
         chunk = revoked[start : start + _CHUNK]
-        query = select(RevocationStep).where(
+        query = select(RevocationStep.certificate_id, RevocationStep.step, RevocationStep.state).where(
             RevocationStep.server_id == progress.server.id,
             col(RevocationStep.certificate_id).in_([one.id for one in chunk]),
         )
-        rows = {(row.certificate_id, row.step): row for row in tx.exec(query)}
+        known = {(number, step): state for number, step, state in tx.exec(query)}
+        new: list[Json] = []
+        changed: list[Json] = []
         for one in chunk:
-            done = {step for step in STEPS if (row := rows.get((one.id, step))) and row.state == "ok"}
-            done |= set(progress.evidence)
+            done = {step for step in STEPS if known.get((one.id, step)) == "ok"}
             # What was seen done stays done; what went wrong stands at the first step that is still open.
-            broke = next((step for step in STEPS if step not in done), None) if progress.error else None
+            still_open = [step for step in STEPS if step not in done and step not in progress.evidence]
+            broke = still_open[0] if still_open and progress.error else None
             for step in STEPS:
-                row = rows.get((one.id, step))
-                if (row is None or row.state != "ok") and (step in progress.evidence or step == broke):
-                    tx.add(_step_row(row, progress, one, step, now))
+                if step not in done and (step in progress.evidence or step == broke):
+                    (changed if (one.id, step) in known else new).append(_step_row(progress, one, step, now))
+        if new:
+            tx.execute(insert(RevocationStep), new)
+        if changed:
+            tx.execute(update(RevocationStep), changed)
     announce_all(tx, "revocation", [one.id for one in revoked[:_CHUNK]], "updated")
 
 
-def _step_row(row: RevocationStep | None, progress: Progress, one: Revoked, step: str, now: datetime) -> RevocationStep:
-    row = row or RevocationStep(certificate_id=one.id, server_id=progress.server.id, step=step, state="failed", at=now)
+def _step_row(progress: Progress, one: Revoked, step: str, now: datetime) -> Json:
     evidence = progress.evidence.get(step)
     if evidence is not None and step == "session_gone":
         evidence = evidence | {"client_ids": progress.ended.get(one.common_name, [])}
         if one.common_name in progress.back:
             evidence["other_certificate"] = progress.back[one.common_name]
-    row.state, row.at, row.evidence = ("failed" if evidence is None else "ok"), now, evidence
-    row.error = progress.error.as_json() if evidence is None and progress.error is not None else None
-    return row
+    return {
+        "certificate_id": one.id,
+        "server_id": progress.server.id,
+        "step": step,
+        "state": "failed" if evidence is None else "ok",
+        "at": now,
+        "evidence": evidence,
+        "error": progress.error.as_json() if evidence is None and progress.error is not None else None,
+    }
 
 
 async def enforce_all(

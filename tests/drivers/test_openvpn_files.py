@@ -172,3 +172,13 @@ def test_what_is_no_list_is_not_overwritten(data: bytes) -> None:
     ours, name = _crl("ours", 1)
     with pytest.raises(NoCrl):
         joined(data, ours, name)
+
+
+def test_the_configuration_a_daemon_was_started_with() -> None:
+    from drivers.openvpn_daemon import _configuration
+
+    assert _configuration(["openvpn", "--cd", "/etc/openvpn", "--config", "a.conf", "--daemon"]) == "a.conf"
+    assert _configuration(["openvpn", "/etc/openvpn/b.conf"]) == "/etc/openvpn/b.conf"
+    assert _configuration(["openvpn", "--version"]) is None
+    assert _configuration(["openvpn", "--config"]) is None
+    assert _configuration([]) is None
