@@ -90,6 +90,14 @@ class SshPool:
         order = ("connected", "connecting", "failed", "idle")
         return min(states, key=lambda state: order.index(state.status), default=PoolState("idle", 0.0))
 
+    def unattended(self, endpoint: SshEndpoint, credential: SshCredential | None = None) -> bool:
+        """Whether somebody without an agent and without answers has anything to log in with: a stored credential, or an
+        identity file that no passphrase locks. Reads files; connects to nothing."""
+        if credential is not None:
+            return True
+        settings = self._settings(self._host(endpoint, None, None))
+        return any(self._identities.key(path) is not None for path in settings.identities)
+
     def ignored_options(self, name: str) -> tuple[str, ...]:
         """Options of ssh_config for this host that have no effect here; empty before it was used."""
         return tuple(sorted({option for host in self._named(name) for option in host.ignored}))

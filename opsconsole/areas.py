@@ -60,5 +60,6 @@ AREAS = (
     "opsconsole.journal.runs",
     "opsconsole.tasks.reads",
     "opsconsole.tasks.controls",
+    "opsconsole.tasks.sweep",
     "opsconsole.tasks.timers",
 )

@@ -55,6 +55,13 @@ class Fleet:
         credential = await self._credential(host)
         return self.pool.runner(endpoint(host), credential, retry=retry)
 
+    async def unattended(self, host: HostFacts) -> bool:
+        """Whether a worker, which has no agent and asks nobody, has anything to log in with there."""
+        if host.local:
+            return True
+        credential = await self._credential(host)
+        return self.pool.unattended(endpoint(host), credential)
+
     def remember(self, host_id: int, units: HostUnits) -> None:
         """Keep the newest look at a host for the next one; the longest unseen go first."""
         self.earlier.pop(host_id, None)

@@ -163,6 +163,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('tasks.pause', 'Pause a task: what is under way ends, nothing more is begun until it is resumed', 'self', 'low', 'action', ('task',), 'P', 'opsconsole.tasks.controls', False, False),
     ('tasks.resume', 'Go on with a task that was paused, or that waits for credentials', 'self', 'low', 'action', ('task',), 'C', 'opsconsole.tasks.controls', False, False),
     ('tasks.retry', 'Run a task again for the targets that failed, are unknown or were never begun', 'self | module.audit.view_audit', 'low', 'action', ('task',), 'Y', 'opsconsole.tasks.controls', False, False),
+    ('tasks.sweep', 'Clear away what steps of ended tasks have left on hosts', 'host.login_host', 'high', 'action', ('host',), '', 'opsconsole.tasks.sweep', False, True),
     ('vpn.cas.create', 'Create a certificate authority', 'module.vpn.manage_vpn_ca', 'low', 'write', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
     ('vpn.cas.export_easyrsa', "Write an authority's clients, certificates and revocations as a directory easy-rsa goes on using", 'module.vpn.manage_vpn_ca', 'low', 'action', ('certificate_authority',), '', 'opsconsole.vpn.easyrsa_out', False, False),
     ('vpn.cas.get', 'Show one certificate authority', 'module.vpn.view_vpn_client', 'none', 'read', ('certificate_authority',), '', 'opsconsole.vpn.cas', False, False),
@@ -1066,6 +1067,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'tasks.retry': (
         ('id', 'str', True, False, False, (), ''),
         ('states', 'str', False, False, True, ('failed', 'unknown', 'skipped', 'cancelled'), ''),
+    ),
+    'tasks.sweep': (
+        ('hosts', 'int|str', False, False, True, (), ''),
     ),
     'vpn.cas.create': (
         ('name', 'str', True, False, False, (), ''),

@@ -19,6 +19,7 @@ from opsconsole.engine.perform import Consent, perform, plan_change
 from opsconsole.engine.registry import Input, Operation, find
 from opsconsole.house import translate as translate_data
 from opsconsole.tasks.options import TaskOptions
+from opsconsole.tasks.submit import is_task, needing_operator
 
 
 def validate(operation: Operation, data: Any) -> Input:
@@ -82,18 +83,21 @@ async def call(ctx: Context, operation_id: str, data: Any = None, consent: Conse
 
 
 async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, Any]:
-    """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal. Where a second
+    """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal. `task` says that a
+    worker performs it, and `needs_operator` names the hosts it would have no key for. Where a second
     person is needed it also says who is `eligible`, and whether `break_glass` is allowed."""
     operation, given = await resolve(ctx, operation_id, data)
     if operation.change is None:
         raise InvalidRequest(reason=f"{operation.id} only reads; there is nothing to plan")
     try:
-        _, planned, confirmation = await plan_change(ctx, operation, given)
+        change, planned, confirmation = await plan_change(ctx, operation, given)
+        as_task = is_task(operation, change, planned, None, ctx.house.settings.task_above)
+        needing = await needing_operator(ctx, planned) if as_task else []
     except DriverError as error:
         raise translate_driver(error) from error
     except DataError as error:
         raise translate_data(error) from error
-    shown = planned.as_json(confirmation)
+    shown = planned.as_json(confirmation) | {"task": as_task, "needs_operator": needing}
     if confirmation.rung == second_person.RUNG:
         missing = await second_person.required(ctx, operation, planned, confirmation)
         shown |= {name: missing.data[name] for name in ("eligible", "break_glass")}

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.errors import DriverError
 from opsconsole.engine.driver_errors import translate
+from opsconsole.engine.errors import ConsoleError
 from opsconsole.engine.registry import Json
 
 if TYPE_CHECKING:
     from opsconsole.house import House
 
 Notifier = Callable[["House", Json], Awaitable[None]]
-"""Sends one message (`event`, and what is in it); raises DriverError."""
+"""Sends one message (`event`, and what is in it); raises DriverError or ConsoleError."""
 
 _TOLD = (
     "id", "operation", "summary", "why", "state", "level", "requester", "reason", "requested_at", "expires_at",
@@ -31,7 +32,16 @@ async def _webhook(house: House, message: Json) -> None:
         await webhook.post(house.settings.webhook, message, ca_file=house.settings.webhook_ca or None)
 
 
-NOTIFIERS: list[Notifier] = [_webhook]
+async def _mail(house: House, message: Json) -> None:
+    from opsconsole import notify
+
+    if house.settings.notify_to and notify.is_set(house):
+        subject = f"{str(message['event']).replace('_', ' ')}: {message.get('summary', '')}"[:200]
+        lines = [f"{name}: {value}" for name, value in message.items()]
+        await notify.deliver(house, subject.replace("\n", " "), "\n".join(lines), house.settings.notify_to)
+
+
+NOTIFIERS: list[Notifier] = [_webhook, _mail]
 
 
 async def tell(house: House, event: str, about: Any) -> str | None:
@@ -43,4 +53,6 @@ async def tell(house: House, event: str, about: Any) -> str | None:
             await notifier(house, message)
         except DriverError as error:
             wrong.append(translate(error).message)
+        except ConsoleError as error:
+            wrong.append(error.message)
     return "; ".join(wrong) or None

@@ -111,6 +111,11 @@ class Change(Generic[I]):
         """Read back by other evidence than the command's return code; the answer is the state after."""
         return dict(target.after)
 
+    async def proven(self, target: Target, before: Json) -> Json | None:
+        """Evidence that what a worker had begun before it died was done: the state after, by a look that `plan` has
+        just taken and the state before, as it was recorded. None: nothing proves it, and the target is unknown."""
+        return None
+
     async def settle(self, outcomes: list[Outcome]) -> None:
         """After the last target and before the record: look again at what others are looking at, too."""
 

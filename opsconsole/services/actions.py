@@ -207,6 +207,18 @@ class ServiceChange(Change[ServiceTargets]):
             )
         return _state(seen)
 
+    async def proven(self, target: Target, before: dict[str, Any]) -> dict[str, Any] | None:
+        """A new invocation proves a restart, the wanted state the others; what was so before proves nothing."""
+        state = _state(target.work["unit"])
+        changed = {
+            "start": state["status"] == "started" != before.get("status"),
+            "stop": state["status"] == "stopped" != before.get("status"),
+            "restart": state["status"] == "started" and state["invocation_id"] != before.get("invocation_id"),
+            "enable": state["enabled"] == "enabled" != before.get("enabled"),
+            "disable": state["enabled"] == "disabled" != before.get("enabled"),
+        }
+        return state if changed.get(self.verb) and "active" in before else None
+
     async def settle(self, outcomes: list[Outcome]) -> None:
         """Look again at every host concerned, so that all consoles show what is now."""
         hosts = {o.target.work["host"].id: o.target.work["host"] for o in outcomes if o.state != "skipped"}

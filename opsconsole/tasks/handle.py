@@ -168,6 +168,7 @@ class TaskHandle:
             return look
         if after.state == "running":
             raise OutcomeUnknown(reason=f"{name} was told to stop and still runs", check=f"{name} on {runner.name}")
+        await self._put_away(runner, name)
         raise Cancelled(by=self._halt.by, proof=f"{name} was stopped and is gone")
 
     async def _reached(self, runner: Runner, spec: JobSpec, until: float) -> None:

@@ -159,6 +159,8 @@ class Leg:
         lost = await patient_write(self.house, start)
         if lost:
             outcome.state, outcome.error = "failed", execute.taken_over(lost)
+        elif item.proof is not None:
+            outcome.state, outcome.after = "done", item.proof
         else:
             self._running.add(item.position)
             try:

@@ -57,7 +57,7 @@ class Parked(Exception):
 
 @dataclass(slots=True)
 class Item:
-    """One target of a leg. `in_flight`: an earlier worker had begun it."""
+    """One target of a leg. `in_flight`: an earlier worker had begun it; `proof` is the evidence that it is done."""
 
     position: int
     wave: int
@@ -65,6 +65,7 @@ class Item:
     work: Work
     outcome: Outcome
     in_flight: bool = False
+    proof: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -222,7 +223,11 @@ async def _plan_left(
         if target.key not in planned:
             found.refused.append((item, _unknown(row, problem) if in_flight else problem))
         elif in_flight and not work.change.resumes:
-            found.refused.append((item, _unknown(row, None)))
+            item.proof = await work.change.proven(target, row.before or {})
+            if item.proof is not None:
+                found.items.append(item)
+            else:
+                found.refused.append((item, _unknown(row, None)))
         else:
             found.items.append(item)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sqlalchemy import func
@@ -12,9 +13,12 @@ from data.models import Run, RunTarget, Task
 from opsconsole.engine import audit, execute, leases, runs
 from opsconsole.engine.errors import ConsoleError
 from opsconsole.engine.given import whole
+from opsconsole.engine.notify import tell
 from opsconsole.house import House
 from opsconsole.tasks.output import mine
-from opsconsole.tasks.patience import patient_write
+from opsconsole.tasks.patience import patient_read, patient_write
+
+_log = logging.getLogger(__name__)
 
 ENDED = frozenset({"finished", "partial", "failed", "timeout", "cancelled", "unknown"})
 
@@ -48,7 +52,10 @@ async def fail(house: House, task_id: str, attempt: int, error: ConsoleError, *,
         task.error = error.as_json()
         return end_task(tx, house, task, state)
 
-    anchor(house, await patient_write(house, work))
+    head = await patient_write(house, work)
+    anchor(house, head)
+    if head is not None:
+        await tell_end(house, task_id)
 
 
 async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reason: str | None) -> str:
@@ -72,7 +79,21 @@ async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reas
 
     state, head = await patient_write(house, work)
     anchor(house, head)
+    if head is not None:
+        await tell_end(house, task_id)
     return state
+
+
+async def tell_end(house: House, task_id: str) -> None:
+    """Tell whoever the settings name; what cannot be told is in the journal and in the drawer all the same."""
+    task = await patient_read(house, lambda tx: tx.get(Task, task_id))
+    if task is None:
+        return
+    about: dict[str, Any] = {"id": task.id, "task_id": task.id, "operation": task.operation, "summary": task.summary}
+    about |= {"state": task.state, "who": task.actor, "reason": task.reason}
+    problem = await tell(house, "task_ended", about)
+    if problem is not None:
+        _log.warning("the end of task %s was not told: %s", task.id, problem)
 
 
 def skip_rest(tx: Session, task_id: str, reason: str | None) -> None:

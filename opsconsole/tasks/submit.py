@@ -12,12 +12,14 @@ from data.models import Task
 from opsconsole.engine import audit
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
+from opsconsole.engine.errors import HostUnreachable
 from opsconsole.engine.execute import anchor
 from opsconsole.engine.given import split
 from opsconsole.engine.ids import uuid7
 from opsconsole.engine.plan import Confirmation, Plan
 from opsconsole.engine.registry import Change, Input, Json, Operation
 from opsconsole.engine.second_person import Second
+from opsconsole.hosts.lookup import HostFacts
 from opsconsole.tasks.options import TaskOptions
 
 
@@ -26,6 +28,16 @@ def is_task(operation: Operation, change: Change[Any], plan: Plan, options: Task
     if operation.kind == "task" or options is not None:
         return True
     return type(change).many_as_task and len(plan.targets) > above
+
+
+async def needing_operator(ctx: Context, plan: Plan) -> list[str]:
+    """Hosts of the plan that a worker could not log in to, for only the operator's agent or answers open them."""
+    hosts: dict[str, HostFacts] = {}
+    for target in plan.targets:
+        host = target.work.get("host")
+        if isinstance(host, HostFacts):
+            hosts[host.name] = host
+    return [name for name, host in hosts.items() if not await ctx.house.fleet.unattended(host)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +96,14 @@ async def submit(
     options: TaskOptions,
 ) -> tuple[str, Json]:
     """Write the task, and use the approval or open the review with it; answers its id, and what stood for the second
-    person."""
+    person. Raises HostUnreachable for hosts that a worker has no way into."""
+    if not options.attached and (needing := await needing_operator(ctx, plan)):
+        raise HostUnreachable(
+            host=", ".join(needing[:5]) + (" …" if len(needing) > 5 else ""),
+            reason="a worker has no key for it: store a credential, or stay for it with --attached",
+            kind="auth",
+            hosts=needing,
+        )
     drafted = await draft(ctx, given, options)
 
     def work(tx: Session) -> tuple[Json, Json | None]:

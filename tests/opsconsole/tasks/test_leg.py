@@ -19,6 +19,7 @@ from opsconsole.engine.errors import (
     PermissionDenied,
     StateConflict,
 )
+from opsconsole.engine.plan import Target
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import NAME, Probe
 from tests.opsconsole.tasks.conftest import leg_of, perform, submit, until, walk
@@ -337,3 +338,23 @@ async def test_waves_are_walked_as_the_workflow_does(small_bench: Bench, probe: 
     task_id = await submit(small_bench, ada, {"count": 3}, waves=("1", "1", "1"), limit=1)
     assert await walk(leg_of(small_bench, task_id)) == "finished"
     assert probe.executed == [0, 1, 2]
+
+
+async def test_what_a_look_proves_is_done(bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An effect that cannot be attached to, but that a look shows: done, and not done again."""
+
+    async def proven(self: Probe, target: Target, before: dict[str, Any]) -> dict[str, Any] | None:
+        assert before == {"on": False, "password": "***"}
+        return {"on": True, "seen": "by a look"}
+
+    monkeypatch.setattr(Probe, "proven", proven)
+    ada = await bench.user("ada", MAY)
+    task_id = await submit(bench, ada, {"count": 2, "does": {1: "hang"}})
+    first = asyncio.ensure_future(perform(bench, task_id))
+    await until(lambda: _settled(bench, task_id))
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert await perform(bench, task_id) == "finished"
+    task = await get(bench, ada, task_id)
+    assert task["results"][1]["after"] == {"on": True, "seen": "by a look"}
+    assert sorted(probe.executed) == [0, 1]

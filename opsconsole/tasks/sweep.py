@@ -1,0 +1,129 @@
+"""tasks.sweep: what steps of tasks have left on hosts, looked for and cleared away with a plan.
+
+A step's files stay on its host until they are copied; when host or worker died in between, nobody came back for them.
+Whatever belongs to a task that has not ended is left alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from pydantic import AliasChoices, Field
+from sqlmodel import Session, col, select
+
+from data.models import Task
+from drivers import detached
+from drivers.detached import Leftover
+from opsconsole.engine.errors import StateConflict
+from opsconsole.engine.plan import Plan, Target
+from opsconsole.engine.registry import Change, Input, Json, change
+from opsconsole.hosts.fields import Ref
+from opsconsole.hosts.lookup import HostFacts, highest_level, visible_hosts
+from opsconsole.tasks.record import ENDED
+
+_ID = 36
+_AT_ONCE = 20
+
+
+class Sweep(Input):
+    """`hosts` to look at; every visible one without it."""
+
+    hosts: Annotated[
+        list[Ref] | None, Field(min_length=1, max_length=1000, validation_alias=AliasChoices("hosts", "items"))
+    ] = None
+
+
+@change(
+    "tasks.sweep",
+    summary="Clear away what steps of ended tasks have left on hosts",
+    permission="host.login_host",
+    input=Sweep,
+    kind="action",
+    danger="high",
+    reversible=False,
+    objects=("host",),
+    bulk=True,
+)
+class SweepHosts(Change[Sweep]):
+    """One target per thing that was found; what still runs is stopped first, and proven to be gone."""
+
+    async def plan(self) -> Plan:
+        given, caller = self.input, self.ctx.caller
+
+        def work(tx: Session) -> list[HostFacts]:
+            return visible_hosts(tx, caller, given.hosts, permission="host.login_host")
+
+        hosts = await self.ctx.database.read(work)
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(host: HostFacts) -> list[Leftover]:
+            async with gate:
+                runner = await self.ctx.house.fleet.runner(host, retry=True)
+                return await detached.leftovers(runner)
+
+        found = await asyncio.gather(*(look(host) for host in hosts), return_exceptions=given.hosts is None)
+        targets: list[Target] = []
+        silent: list[str] = []
+        for host, jobs in zip(hosts, found, strict=True):
+            if isinstance(jobs, BaseException):
+                silent.append(f"{host.name} could not be looked at: {jobs}"[:300])
+                continue
+            alive = await self._alive(jobs)
+            targets += [_target(host, job) for job in jobs if job.name[:_ID] not in alive]
+        if not targets:
+            more = f" ({'; '.join(silent)})" if silent else ""
+            raise StateConflict(f"nothing of ours was left on {len(hosts) - len(silent)} hosts{more}")
+        running = sum(target.before["processes"] > 0 for target in targets)
+        return Plan(
+            operation="tasks.sweep",
+            summary=f"clear away {len(targets)} leftovers of tasks" + (f", {running} of them alive" if running else ""),
+            targets=tuple(targets),
+            verification="the host has no such job any more",
+            undo=None,
+            reversible=False,
+            danger="high",
+            level=highest_level(hosts),
+            warnings=tuple(silent),
+            input=given.model_dump(mode="json", exclude_unset=True),
+        )
+
+    async def _alive(self, jobs: list[Leftover]) -> set[str]:
+        """Ids of tasks among these names that have not ended."""
+        ids = {job.name[:_ID] for job in jobs}
+        query = select(Task.id).where(col(Task.id).in_(ids), ~col(Task.state).in_(ENDED))
+        return set(await self.ctx.database.read(lambda tx: tx.exec(query).all()))
+
+    async def execute(self, target: Target) -> Json | None:
+        runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
+        if target.before["state"] in {"running", "stray"} or target.before["processes"]:
+            await detached.stop(runner, target.name)
+        await detached.remove(runner, target.name)
+        return {}
+
+    async def verify(self, target: Target, effect: Json | None) -> Json | None:
+        runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
+        seen = await detached.look(runner, target.name, limit=0)
+        if seen.state != "absent":
+            raise StateConflict(f"{target.name} is still there on {target.host}: {seen.state}", state=seen.state)
+        return {"state": "absent"}
+
+    @classmethod
+    def narrow(cls, given: Json, targets: list[Json]) -> Json:
+        return {"hosts": list(dict.fromkeys(str(target["host"]) for target in targets))}
+
+
+def _target(host: HostFacts, job: Leftover) -> Target:
+    warnings = ("it is still alive and will be stopped",) if job.processes else ()
+    return Target(
+        kind="job",
+        id=f"{host.id}/{job.name}",
+        name=job.name,
+        host=host.name,
+        resource=f"host:{host.id}/job:{job.name}",
+        subject=host.subject("job", job.name),
+        before={"state": job.state, "processes": job.processes},
+        after={"state": "absent"},
+        warnings=warnings + ((f"{job.size} bytes of output go with it",) if job.size else ()),
+        work={"host": host},
+    )
