@@ -58,6 +58,7 @@ class TaskHandle:
         self._attempt = attempt
         self._halt = halt
         self._copied = 0
+        self._ended: dict[int, list[tuple[Runner, str]]] = {}
 
     def check(self) -> None:
         if self._halt.wanted == "cancel":
@@ -91,7 +92,7 @@ class TaskHandle:
         if look.state != "exited":
             reason = look.reason or "the host has no memory of it"
             raise OutcomeUnknown(reason=reason, check=f"what {spec.name} had done on {runner.name} by then")
-        await self._put_away(runner, spec.name)
+        self._ended.setdefault(self.positions[target.key], []).append((runner, spec.name))
         return Finished(look.exit_status, look.signal, look.timed_out)
 
     async def _begin(self, runner: Runner, spec: JobSpec) -> None:
@@ -192,6 +193,12 @@ class TaskHandle:
         position, now = self.positions[target.key], utc_now()
         await self._write(lambda tx: output.append(tx, self.task_id, self._attempt, position, step, offset, data, now))
         self._copied += len(data)
+
+    async def put_away(self, position: int) -> None:
+        """Take the steps of a target off its host, once its end is recorded: until then they are the only proof of what
+        has been done, and a worker that takes over would begin without them again."""
+        for runner, name in self._ended.pop(position, []):
+            await self._put_away(runner, name)
 
     async def _put_away(self, runner: Runner, name: str) -> None:
         """What is copied need not stay on the host; what cannot be removed now is found by `tasks.sweep`."""

@@ -54,6 +54,7 @@ class Leg:
         self._operation: Operation | None = None
         self._items: list[Item] = []
         self._task: Task | None = None
+        self._handle: TaskHandle | None = None
         self._state = Progress()
         self._running: set[int] = set()
 
@@ -89,7 +90,7 @@ class Leg:
         try:
             if self.halt.wanted and not await self._has_run():
                 return await self._over_before_it_began()
-            handle = TaskHandle(self.house, self.task_id, self.attempt, self.halt)
+            handle = self._handle = TaskHandle(self.house, self.task_id, self.attempt, self.halt)
             found = await prepare.prepare(self.house, task, self.attempt, handle)
         except Superseded:
             raise
@@ -178,6 +179,8 @@ class Leg:
             item.outcome.state, item.outcome.error = "failed", failure.as_json()
             head = await patient_write(self.house, lambda tx: self._end_tx(tx, item, failure))
         execute.anchor(item.work.ctx, head)
+        if self._handle is not None:
+            await self._handle.put_away(item.position)
         if item.outcome.state in {"failed", "unknown"}:
             self._state.failed += 1
 
