@@ -14,10 +14,10 @@ from textual.events import Event
 from textual.filter import LineFilter
 from textual.worker import Worker
 
-from opsconsole.client import Client, OperationFailed, Question
+from opsconsole.client import Client, Json, OperationFailed, Question
 from opsconsole.engine import locations
 from opsconsole.engine.bugs import note
-from screens.frame import ConsoleModal, report_worker
+from screens.frame import ConsoleModal, ConsoleScreen, report_worker
 from screens.glyphs import LastFilter
 from screens.hangup import leaving_on_signals
 from screens.services import ServicesScreen
@@ -25,6 +25,7 @@ from screens.shell.ahead import TypeAhead
 from screens.shell.desk import Desk
 from screens.shell.modes import factories
 from screens.shell.themes import AUTO, FRAME_CSS, register
+from screens.shell.waiting import NOTIFICATION, Waiting, concerns, more_to_decide
 from screens.text import Safe
 
 ClientFactory = Callable[[], Client]
@@ -70,6 +71,7 @@ class OpsConsole(Desk):
         self.started_read_only = readonly
         self.animation_level = "none"
         self.crash: str | None = None
+        self._waiting: Waiting | None = None
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._ahead = TypeAhead(self)
         register(self)
@@ -94,6 +96,7 @@ class OpsConsole(Desk):
         self.client = client
         self.each_screen(lambda screen: screen.connected(client))
         self.listen_questions(client)
+        self.keep_counting(client)
         self.listen_changes(client)
         try:
             self.facts = await client.facts()
@@ -135,6 +138,24 @@ class OpsConsole(Desk):
                 await self.still_welcome(client)
             if any(change.get("lost") for change in batch):
                 self.each_screen(lambda screen: screen.action_refresh())
+            if self._waiting is not None and concerns(batch):
+                self._waiting.due()
+
+    @work(group="waiting", exclusive=True, exit_on_error=False)
+    async def keep_counting(self, client: Client) -> None:
+        """What waits for the operator stands in every header; what begins to wait is heard."""
+        self._waiting = Waiting(client, self._waits)
+        await self._waiting.keep()
+
+    def _waits(self, before: Json, now: Json) -> None:
+        self.waiting = now
+        for screen in self.all_screens():
+            if isinstance(screen, ConsoleScreen):
+                screen.show_waiting()
+        if more_to_decide(before, now):
+            self.say("something waits for you: 9 approvals", "warn")
+            self.bell()
+            self.send_to_terminal(NOTIFICATION)
 
     async def still_welcome(self, client: Client) -> None:
         """Somebody's rights changed: if they were ours and are gone, the console ends."""

@@ -48,6 +48,7 @@ class Console(PaintedApp[int]):
     def __init__(self) -> None:
         super().__init__(ansi_color=True if "NO_COLOR" in os.environ else None)
         self.facts: Json = {}
+        self.waiting: Json = {}
         self.messages: deque[LogLine] = deque(maxlen=1000)
 
     @property
@@ -125,6 +126,7 @@ class ConsoleScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "back", "back", id="screen.back", show=False),
     ]
+    _heading_shown: Heading | None = None
 
     @property
     def console(self) -> Console:
@@ -147,12 +149,18 @@ class ConsoleScreen(Screen[None]):
         for line in self.query(StatusLine):
             line.flash(text, role)
 
+    def show_waiting(self) -> None:
+        """What waits for the operator has changed; the root of a mode has it in its heading."""
+        if self._heading_shown is not None:
+            self.show_heading(self._heading_shown)
+
     def show_heading(self, heading: Heading) -> None:
         """Write the top line, and give the frame the colour of what is at stake."""
+        self._heading_shown = heading
         from screens.widgets.header import heading_text
         from screens.widgets.line import Line
 
-        self.query_one("#heading", Line).show(heading_text(heading))
+        self.query_one("#heading", Line).show(heading_text(heading, self.console.waiting))
         for level in ("dev", "stage", "prod"):
             self.set_class(heading.level == level, f"-level-{level}")
 

@@ -44,13 +44,14 @@ class Order:
 @dataclass(frozen=True, slots=True)
 class Done:
     """What came of it. `answer` is the operation's own; `run_id` names the run, where one was begun, and `task_id` the
-    task where a worker does it."""
+    task where a worker does it. With `asked` a second person was asked, and nothing is done yet."""
 
     answer: Any
     found: dict[str, Outcome] = field(default_factory=dict)
     run_id: str | None = None
     watched: bool = True
     task_id: str | None = None
+    asked: bool = False
 
 
 class Performing:
@@ -69,6 +70,8 @@ class Performing:
             answer = await self._confirmed(plan, notice, show=order.preview or notice is not None)
             if answer is None:
                 return None
+            if answer.ask:
+                return await self._ask(order, answer)
             try:
                 result, watched = await self._called(order, plan, answer)
             except OperationFailed as error:
@@ -91,6 +94,8 @@ class Performing:
 
         A result nobody waited for is only said: a dialog that pops up would take keys meant for something else.
         """
+        if done.asked:
+            return None
         if done.task_id is not None:
             self.console.say(join([order.label, _AS_TASK], ": "), "busy")
             return None
@@ -127,6 +132,18 @@ class Performing:
 
         return await self.console.push_screen_wait(PlanPane(plan, notice))
 
+    async def _ask(self, order: Order, answer: Answer) -> Done:
+        """Ask for the second person; the request is kept and everybody who may decide it hears of it."""
+        wanted = {"operation": order.operation, "input": order.data, "reason": answer.reason}
+        asked = await self.client.call("approvals.request", wanted)
+        names = asked.get("eligible") if isinstance(asked, Mapping) else None
+        who = join([Safe(name) for name in names or ()], ", ") or Safe("somebody entitled")
+        self.console.say(f"{order.label}: asked for; it waits for {who} (9 approvals)", "ok")
+        not_told = asked.get("not_told") if isinstance(asked, Mapping) else None
+        if not_told:
+            self.console.say(f"nobody was told outside the console: {Safe(not_told)}", "warn")
+        return Done(asked, asked=True)
+
     async def _called(self, order: Order, plan: Json, answer: Answer) -> tuple[Any, bool]:
         """The operation's answer, and whether the operator waited for it."""
         self.console.say(f"{order.label} …", "busy")
@@ -138,6 +155,7 @@ class Performing:
                 confirm=answer.confirm,
                 reason=answer.reason,
                 plan_digest=answer.digest,
+                **({"break_glass": True} if answer.break_glass else {}),
             )
         )
         if (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:

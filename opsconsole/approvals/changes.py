@@ -172,6 +172,7 @@ class _Decide(Change[Any]):
     operation: ClassVar[str] = ""
     verb: ClassVar[str] = ""
     state: ClassVar[str] = ""
+    undo: ClassVar[str] = "approvals.request: ask again"
     possible_in: ClassVar[tuple[str, ...]] = ("pending",)
 
     async def plan(self) -> Plan:
@@ -194,7 +195,7 @@ class _Decide(Change[Any]):
             f"{self.verb}: {row.summary}, asked for by {row.requester} ({row.reason})",
             [target],
             self.input,
-            undo=None,
+            undo=self.undo,
             dependents=inner.dependents if inner else (),
             warnings=inner.warnings if inner else (),
         )
@@ -275,6 +276,7 @@ def _done(verb: str) -> str:
 )
 class Approve(_Decide):
     operation, verb, state = "approvals.approve", "approve", "approved"
+    undo = "approvals.reject, as long as it is not used"
 
     async def _inner(self, row: Approval) -> Plan:
         now = await replan(self.ctx, row)

@@ -84,8 +84,9 @@ async def call(ctx: Context, operation_id: str, data: Any = None, consent: Conse
 
 async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, Any]:
     """The plan as JSON with what the ladder will ask; changes nothing but the record of a refusal. `task` says that a
-    worker performs it, and `needs_operator` names the hosts it would have no key for. Where a second
-    person is needed it also says who is `eligible`, and whether `break_glass` is allowed."""
+    worker performs it, and `needs_operator` names the hosts it would have no key for. Where a second person is needed
+    it also says who is `eligible`, which `approval` the caller has asked for already, and whether `break_glass` is
+    allowed."""
     operation, given = await resolve(ctx, operation_id, data)
     if operation.change is None:
         raise InvalidRequest(reason=f"{operation.id} only reads; there is nothing to plan")
@@ -99,8 +100,7 @@ async def plan(ctx: Context, operation_id: str, data: Any = None) -> dict[str, A
         raise translate_data(error) from error
     shown = planned.as_json(confirmation) | {"task": as_task, "needs_operator": needing}
     if confirmation.rung == second_person.RUNG:
-        missing = await second_person.required(ctx, operation, planned, confirmation)
-        shown |= {name: missing.data[name] for name in ("eligible", "break_glass")}
+        shown |= await second_person.shown(ctx, operation, planned, given)
     return shown
 
 

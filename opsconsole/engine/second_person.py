@@ -18,6 +18,7 @@ from sqlmodel import Session
 from data.feed import announce
 from data.models import Review
 from opsconsole.engine import approvals, audit
+from opsconsole.engine.canonical import utc_text
 from opsconsole.engine.context import Context
 from opsconsole.engine.errors import ApprovalRequired, BreakGlassOff, ConfirmationRequired
 from opsconsole.engine.given import bound
@@ -90,6 +91,24 @@ async def given(
             plan_digest=plan.digest,
         )
     return Second(operation, plan, seal, None, (reason or "").strip())
+
+
+async def shown(ctx: Context, operation: Operation, plan: Plan, data: Input) -> Json:
+    """What a plan says about the second person: who is `eligible`, the caller's own open `approval` for just this
+    (`{id, state, decided_by, expires_at}` or None), and whether `break_glass` is allowed."""
+    seal, caller, now = bound(ctx.house.audit_key, operation.id, data), ctx.caller, ctx.now()
+
+    def work(tx: Session) -> Json:
+        row = approvals.already_open(tx, caller.user_id, plan.digest, seal, now)
+        mine = None
+        if row is not None:
+            expires = utc_text(row.expires_at)
+            mine = {"id": row.id, "state": row.state, "decided_by": row.decided_by, "expires_at": expires}
+        subjects = [target.subject for target in plan.targets]
+        names = approvals.eligible(tx, operation.needs, subjects, caller.persons)
+        return {"eligible": names, "approval": mine, "break_glass": ctx.house.settings.break_glass}
+
+    return await ctx.database.read(work)
 
 
 async def required(ctx: Context, operation: Operation, plan: Plan, wanted: Confirmation) -> ApprovalRequired:

@@ -18,38 +18,90 @@ OBSERVED: Final = ("service", "service_instance")
 _DIGEST: Final = re.compile("[0-9a-f]{32,}")
 FEW_TARGETS: Final = 6
 MAX_DEPENDENTS: Final = 200
+BREAK_GLASS: Final = "break-glass"
+NOTHING: Final = Safe("")
+
+
+@dataclass(frozen=True, slots=True)
+class SecondPerson:
+    """How the top rung can be taken: an own approval (`state` pending or approved), who could be asked, and whether
+    the glass may be broken."""
+
+    approval_id: str = ""
+    state: str = ""
+    decided_by: Safe = NOTHING
+    eligible: tuple[Safe, ...] = ()
+    break_glass: bool = False
+
+
+NOBODY: Final = SecondPerson()
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """What confirms a plan: `rung` 0 to 4, the text to type, whether a reason is asked, the digest of the plan."""
+    """What confirms a plan: `rung` 0 to 4, the text to type, whether a reason is asked, the digest of the plan, and at
+    the top how another person comes in."""
 
     rung: int
     expect: str
     needs_reason: bool
     digest: str
+    second: SecondPerson = NOBODY
+
+    @property
+    def takes_reason(self) -> bool:
+        """Whether there is a field for a reason."""
+        if self.rung == 4:
+            return not self.approved and bool(self.second.eligible or self.second.break_glass)
+        return self.rung == 3 or self.needs_reason
+
+    @property
+    def approved(self) -> bool:
+        return self.second.state == "approved" and bool(self.second.approval_id)
+
+    @property
+    def takes_word(self) -> bool:
+        """Whether there is a field for something to type."""
+        return self.rung in (2, 3) or (self.rung == 4 and self.second.break_glass and not self.approved)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes with the call: the confirmation, the reason, and the digest of the plan that was shown."""
+    """What goes with the call: the confirmation, the reason, and the digest of the plan that was shown. `ask` means to
+    ask a second person instead of calling, `break_glass` to call without one."""
 
     confirm: str | None
     reason: str | None = None
     digest: str | None = None
+    ask: bool = False
+    break_glass: bool = False
 
 
 def ladder(plan: Mapping[str, Any]) -> Ladder:
     """The ladder of a plan; a rung nobody knows is the strictest one."""
     rung = plan.get("rung")
     rung = rung if isinstance(rung, int) and 0 <= rung <= 4 else 4
-    return Ladder(rung, str(plan.get("expect") or ""), bool(plan.get("needs_reason")), str(plan.get("digest") or ""))
+    second = _second(plan) if rung == 4 else NOBODY
+    expect, digest = str(plan.get("expect") or ""), str(plan.get("digest") or "")
+    return Ladder(rung, expect, bool(plan.get("needs_reason")), digest, second)
+
+
+def _second(plan: Mapping[str, Any]) -> SecondPerson:
+    given, names = plan.get("approval"), plan.get("eligible")
+    mine: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    return SecondPerson(
+        approval_id=str(mine.get("id") or ""),
+        state=str(mine.get("state") or ""),
+        decided_by=Safe(mine.get("decided_by")),
+        eligible=tuple(Safe(name) for name in names) if isinstance(names, list) else (),
+        break_glass=plan.get("break_glass") is True,
+    )
 
 
 def asks(step: Ladder) -> Safe:
     """The sentence that says what to do."""
     if step.rung == 4:
-        return Safe("This needs a second person. It can be asked for headless or in approvals; nothing is done here.")
+        return _asks_second(step)
     if step.rung == 3:
         return join(
             [Safe("Type"), Safe(step.expect), Safe("and a reason to go on; esc leaves everything as it is.")], " "
@@ -59,6 +111,46 @@ def asks(step: Ladder) -> Safe:
     return Safe("Enter does it, esc leaves everything as it is.")
 
 
+def _asks_second(step: Ladder) -> Safe:
+    second = step.second
+    if step.approved:
+        said = "approved just this. Enter does it, esc leaves everything as it is."
+        return join([second.decided_by, Safe(said)], " ")
+    parts = [Safe("This needs a second person.")]
+    if second.state == "pending":
+        parts.append(Safe("It is asked for and waits for"))
+        parts.append(Safe(f"{_names(second)}: esc, and come back when it is decided."))
+    elif second.eligible:
+        parts.append(Safe(f"Give a reason and press Enter to ask: {_names(second)} could agree."))
+    else:
+        parts.append(Safe("Nobody else holds the permission on every target, so nobody can be asked."))
+    if second.break_glass:
+        parts.append(Safe(f"In an emergency type {BREAK_GLASS} and a reason: it is done, and others review it."))
+    return join(parts, " ")
+
+
+def _names(second: SecondPerson) -> Safe:
+    if not second.eligible:
+        return Safe("somebody entitled")
+    *others, last = second.eligible
+    return join([join(others, ", "), last], " or ") if others else last
+
+
+def _judge_second(step: Ladder, typed: str, reason: str) -> Answer | Safe:
+    second, digest = step.second, step.digest or None
+    if step.approved:
+        return Answer(second.approval_id, reason or None, digest)
+    if typed and not (second.break_glass and typed == BREAK_GLASS):
+        said = join([Safe(f"Expected {BREAK_GLASS} or nothing – typed"), Safe(typed)], " ")
+        return said if second.break_glass else asks(step)
+    if typed:
+        wanted = Safe("A reason is needed; everybody will read it.")
+        return Answer(None, reason, digest, break_glass=True) if reason else wanted
+    if second.state == "pending" or not second.eligible:
+        return asks(step)
+    return Answer(None, reason, digest, ask=True) if reason else Safe("A reason is needed, for whoever decides.")
+
+
 def judge(step: Ladder, typed: str, reason: str) -> Answer | Safe:
     """The answer, or a sentence saying what is expected instead.
 
@@ -66,7 +158,7 @@ def judge(step: Ladder, typed: str, reason: str) -> Answer | Safe:
     """
     typed, reason = typed.strip(), reason.strip()
     if step.rung == 4:
-        return asks(step)
+        return _judge_second(step, typed, reason)
     if step.rung >= 2 and not step.expect:
         return Safe("The plan does not say what confirms it, so it cannot be confirmed here.")
     if step.rung >= 2 and typed != step.expect:

@@ -26,6 +26,8 @@ _GIVEN_ELSEWHERE: Final = {
     "--reason": "the plan asks for it",
     "--plan": "the plan is shown first anyway",
     "--wait": "not here",
+    "--request-approval": "the plan offers it",
+    "--break-glass": "the plan offers it",
 }
 
 

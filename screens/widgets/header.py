@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar, Final
 
 from textual.content import Content
@@ -12,6 +13,7 @@ from screens.render.host import LEVELS, STALE_AFTER, Host, span
 from screens.text import Safe, content
 from screens.widgets.line import Line
 
+NOTHING_WAITS: Final[Mapping[str, object]] = MappingProxyType({})
 _STYLES: Final = {"prod": "bold reverse $error", "stage": "bold reverse $warning", "dev": "bold reverse $success"}
 
 
@@ -64,13 +66,31 @@ def fleet_heading(
     )
 
 
-def heading_text(heading: Heading) -> Content:
+def badges(waiting: Mapping[str, object]) -> list[tuple[str, str]]:
+    """What waits for the operator, from `approvals.count`: what he may decide, reviews, what he may do now."""
+
+    def number(name: str) -> int:
+        value = waiting.get(name)
+        return value if isinstance(value, int) else 0
+
+    reviews = number("reviews") + number("my_reviews")
+    found = (
+        (number("to_decide"), "TO APPROVE", "bold reverse $warning"),
+        (number("mine_approved"), "APPROVED", "bold reverse $success"),
+        (reviews, "REVIEW" if reviews == 1 else "REVIEWS", "bold reverse $error"),
+    )
+    return [(f" {count} {word} ", style) for count, word, style in found if count]
+
+
+def heading_text(heading: Heading, waiting: Mapping[str, object] = NOTHING_WAITS) -> Content:
     """The heading as one line, what matters most first, since a narrow window cuts its end."""
     parts: list[str | tuple[str, str]] = [(f" {heading.title} ", "bold")]
     if heading.environment:
         more = f" +{heading.others}" if heading.others else ""
         word = heading.environment.upper() if heading.level == "prod" else heading.environment
         parts += [(f" {word}{more} ", _STYLES.get(heading.level, "reverse")), " "]
+    for badge in badges(waiting):
+        parts += [badge, " "]
     if heading.read_only:
         parts += [(" READ-ONLY ", "bold reverse"), " "]
     if heading.frozen:

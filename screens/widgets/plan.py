@@ -13,7 +13,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
 from screens.frame import ConsoleModal, too_small
-from screens.render.plan import Answer, Ladder, asks, judge, ladder, level_of, plan_text
+from screens.render.plan import BREAK_GLASS, Answer, Ladder, asks, judge, ladder, level_of, plan_text
 from screens.text import Safe, content
 from screens.widgets.filter import CleanInput
 from screens.widgets.line import Line
@@ -69,17 +69,18 @@ class PlanPane(ConsoleModal[Answer]):
             with VerticalScroll(classes="body", can_focus=False):
                 yield Static(plan_text(self.plan, self.console.ascii), markup=False)
             yield Static(content((asks(self.step), "bold")), markup=False, classes="says", id="asks")
-            if 2 <= self.step.rung <= 3:
-                yield CleanInput(placeholder="type it here", id="expect", compact=True)
-            if self.step.rung == 3 or (self.step.needs_reason and self.step.rung < 4):
+            if self.step.takes_word:
+                hint = "type it here" if self.step.rung < 4 else f"{BREAK_GLASS}, or nothing"
+                yield CleanInput(placeholder=hint, id="expect", compact=True)
+            if self.step.takes_reason:
                 yield CleanInput(placeholder="reason", id="reason", compact=True)
             yield Line(id="wrong")
 
     def on_mount(self) -> None:
         self._since = self._clock()
-        fields = self.query(CleanInput)
-        if fields:
-            fields.first().focus()
+        first = "#reason" if self.step.rung == 4 else "CleanInput"
+        for field in list(self.query(first).results(CleanInput))[:1]:
+            field.focus()
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -99,7 +100,8 @@ class PlanPane(ConsoleModal[Answer]):
             self.dismiss(verdict)
         else:
             self.query_one("#wrong", Line).say(verdict, "warn")
-            wrong = "#reason" if self._typed("#expect").strip() == self.step.expect else "#expect"
+            right = self._typed("#expect").strip() in ({"", BREAK_GLASS} if self.step.rung == 4 else {self.step.expect})
+            wrong = "#reason" if right else "#expect"
             for field in self.query(wrong).results(CleanInput):
                 field.focus()
 

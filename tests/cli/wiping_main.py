@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from opsconsole import index, indexing
 from opsconsole.__main__ import main
 from opsconsole.engine.registry import REGISTRY
@@ -9,6 +11,9 @@ from tests.opsconsole.wiping import NAME, declaration
 
 if __name__ == "__main__":
     REGISTRY[NAME] = declaration()
-    index.MODULES[NAME] = REGISTRY[NAME].module
-    index.OPTIONS[NAME] = indexing.options_of(indexing.schema_of(REGISTRY[NAME]))
+    made: dict[str, Any] = {}
+    exec(compile(indexing.index_text([REGISTRY[NAME]]), "index.py", "exec"), made)  # noqa: S102 - our own generated text
+    index.OPERATIONS += made["OPERATIONS"]
+    index.MODULES |= made["MODULES"]
+    index.OPTIONS |= made["OPTIONS"]
     raise SystemExit(main())

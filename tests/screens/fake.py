@@ -171,6 +171,7 @@ class FakeClient:
         self.calls: list[tuple[str, Json, str | None, str | None]] = []
         self.digests: list[str | None] = []
         self.broke_glass: list[str] = []
+        self.waits: Json = {}
         self.planned: list[tuple[str, Json]] = []
         self.answers: list[tuple[int, str | None]] = []
         self.streams: list[tuple[str, Json]] = []
@@ -193,6 +194,8 @@ class FakeClient:
         break_glass: bool = False,
         task: Mapping[str, Any] | None = None,
     ) -> Any:
+        if operation == "approvals.count":
+            return self.waits
         self.broke_glass += [operation] if break_glass else []
         self.calls.append((operation, dict(data or {}), confirm, reason))
         self.digests.append(plan_digest)
