@@ -18,6 +18,7 @@ from screens.journal import JournalScreen
 from screens.shell.answer import AnswerScreen
 from screens.shell.command_line import CommandLine
 from screens.shell.jump import JumpPane
+from screens.shell.modes import NUMBERS, on_key
 from screens.shell.palette import PalettePane
 from screens.widgets.form import Form
 from screens.widgets.menu import Menu
@@ -186,8 +187,9 @@ async def test_the_palette_goes_to_objects_also_hidden_ones() -> None:
 
 async def test_a_missing_mode_says_what_there_is() -> None:
     async with console(FakeClient()) as (app, pilot, screen):
-        await pilot.press("9")
-        await until(pilot, lambda: "there is no mode on 9; there is: 1 services" in screen_text(app))
+        free = next(key for key in NUMBERS if on_key(key) is None)
+        await pilot.press(free)
+        await until(pilot, lambda: f"there is no mode on {free}; there is: 1 services" in screen_text(app))
         await pilot.press("1")
         assert app.screen is screen
 
