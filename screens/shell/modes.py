@@ -28,11 +28,8 @@ class Mode:
 MODES: Final = (
     Mode("services", "1", "screens.services:ServicesScreen"),
     Mode("hosts", "2", "screens.hosts:HostsScreen"),
-<<<<<<< HEAD
     Mode("applications", "3", "screens.cmdb:CmdbScreen"),
-=======
     Mode("approvals", "9", "screens.approvals:ApprovalsScreen"),
->>>>>>> cab01f1 (Approvals in the console: inbox, a request with its plan planned again, the top rung of a plan, what waits in every header)
 )
 NUMBERS: Final = "123456789"
 
