@@ -155,7 +155,7 @@ class Performing:
                 confirm=answer.confirm,
                 reason=answer.reason,
                 plan_digest=answer.digest,
-                **({"break_glass": True} if answer.break_glass else {}),
+                break_glass=answer.break_glass,
             )
         )
         if (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:
