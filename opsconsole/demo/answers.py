@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from drivers.runner import become_root
 from drivers.systemd import VERBS
 from drivers.systemd_script import MARKER, snapshot_script
-from opsconsole.demo import files, journal, render
+from opsconsole.demo import detached, files, journal, render
+from opsconsole.demo.detached import Detached
 from opsconsole.demo.jobs import Jobs
 from opsconsole.demo.machine import SimMachine
 
@@ -42,6 +43,7 @@ class Answers:
     def __init__(self, machine: SimMachine) -> None:
         self.machine = machine
         self.jobs = Jobs(machine)
+        self.detached = Detached(machine)
 
     @property
     def _root(self) -> bool:
@@ -67,6 +69,9 @@ class Answers:
             if not self._may:
                 return Answer(1, stderr="sudo: a password is required\n")
             return await self._command(_simple(found[1]), root=True)
+        if detached.is_ours(asked := _simple(line)):
+            said = self.detached.answer(asked, stdin)
+            return _unknown(command) if said is None else Answer(stdout=said)
         if files.is_ours(line):
             status, text = files.answer(self.machine, line)
             return Answer(status, text)

@@ -67,7 +67,8 @@ class Fleet:
             await process.stdout.drain()
 
         command = process.command or ""
-        stdin = await process.stdin.read(_MOST_STDIN) if command.endswith(("-s'", "-s")) else b""
+        wanted = command.endswith(("-s'", "-s")) or " opsconsole-job " in command
+        stdin = await process.stdin.read(_MOST_STDIN) if wanted else b""
         if self._plans[port].way == "slow":
             await asyncio.sleep(random.uniform(*_SLOW_SECONDS))  # noqa: S311 - only a delay
         answer = await self.answers(port).run(command, stdin, write)
