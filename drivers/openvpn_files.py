@@ -37,6 +37,8 @@ was=-; then=0
 if [ -e "$f" ]; then was=$(sum "$f"); then=$(stat -c %Y -- "$f"); fi
 [ "$3" = '*' ] || [ "$3" = "$was" ] || exit 67
 umask 077
+# What a call left that was killed in the middle.
+find "$d" -maxdepth 1 -type f -name '.opsconsole.????????' -mmin +60 -delete 2>/dev/null || :
 t=$(mktemp -- "$d/.opsconsole.XXXXXXXX")
 trap 'rm -f -- "$t"' EXIT
 cat > "$t"

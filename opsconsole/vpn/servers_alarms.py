@@ -31,7 +31,9 @@ def alarms_of(facts: Facts | None, error: Facts | None, now: datetime, newest: i
     if facts is None:
         return found
     found += _config(facts.get("config") or {})
-    found += _daemon(facts.get("daemon") or {})
+    daemon = facts.get("daemon") or {}
+    if not (daemon.get("error_code") == "none" and (facts.get("config") or {}).get("missing")):
+        found += _daemon(daemon)
     crl = facts.get("crl")
     if crl is not None:
         found += _crl(crl, now, newest)

@@ -64,6 +64,8 @@ class Reach:
             raise StateConflict(
                 f"{self.server.name}: its management interface is left alone: {self.config.management_refusal}"
             )
+        if self.address is None and self.config is None:
+            raise StateConflict(f"{self.server.name}: there is no {self.server.config_path}; correct config_path")
         if self.address is None:
             where = self.server.config_path
             raise StateConflict(f"{self.server.name}: there is no management line in {where}; add one and restart it")

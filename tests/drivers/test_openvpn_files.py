@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from drivers import openvpn_files
 from drivers.errors import ProtocolError, Refused
 from drivers.local import LocalRunner
 from drivers.openvpn_crl import NoCrl, joined, ours_in, read_lists
@@ -59,6 +62,36 @@ async def test_somebody_else_was_faster(tmp_path: Path) -> None:
             await replace_file(HERE, str(path), b"ours", expect=expect, timeout=10)
         assert caught.value.code == "busy"
     assert path.read_bytes() == b"theirs" and _names(tmp_path) == ["crl.pem"]
+
+
+async def test_killed_in_the_middle_the_old_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_bytes(b"old")
+    new = b"n" * 200_000
+    argv = ["sh", "-c", openvpn_files._REPLACE, "opsconsole", str(path), _sum(new), _sum(b"old"), "0644"]
+    for sent in (0, 1, 100_000, len(new)):
+        child = await asyncio.create_subprocess_exec(*argv, stdin=asyncio.subprocess.PIPE, start_new_session=True)
+        assert child.stdin is not None
+        child.stdin.write(new[:sent])
+        await child.stdin.drain()
+        await asyncio.sleep(0.1)
+        os.killpg(child.pid, signal.SIGKILL)
+        await child.wait()
+        assert path.read_bytes() == b"old"
+    for left in _names(tmp_path):
+        if left.startswith(".opsconsole."):
+            os.utime(tmp_path / left, (0, 0))
+    await replace_file(HERE, str(path), new, expect=_sum(b"old"), timeout=10)
+    assert path.read_bytes() == new and _names(tmp_path) == ["crl.pem"]
+
+
+async def test_what_does_not_arrive_whole_replaces_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_bytes(b"old")
+    args = [str(path), _sum(b"whole"), _sum(b"old"), "0644"]
+    with pytest.raises(ProtocolError, match="did not arrive whole"):
+        await openvpn_files.run_script(HERE, "replace", openvpn_files._REPLACE, args, stdin=b"who", timeout=10)
+    assert path.read_bytes() == b"old" and _names(tmp_path) == ["crl.pem"]
 
 
 async def test_a_link_keeps_leading_there(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ class SshFarm:
         self.directory = Path(tempfile.gettempdir()) / f"opsconsole-sshd-{self._net}"
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir(mode=0o755)
-        self.user = _account()
+        self.user = account()
         self.key = self.directory / "id"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         shutil.copy(self.key.with_suffix(".pub"), self.directory / "authorized_keys")
@@ -162,7 +162,7 @@ class SshFarm:
         self._lock.close()
 
 
-def _account() -> str:
+def account() -> str:
     """A login without password and with a plain shell; `*`, as sshd refuses an account locked by `!`."""
     with contextlib.suppress(KeyError):
         return pwd.getpwnam(ACCOUNT).pw_name

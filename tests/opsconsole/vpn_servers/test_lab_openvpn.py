@@ -16,6 +16,7 @@ from opsconsole.engine.errors import ConsoleError, PartlyFailed
 from opsconsole.vpn.servers_lookup import newest_list
 from tests.lab.openvpn import Process, VpnLab
 from tests.lab.packages import run
+from tests.lab.sshfarm import ACCOUNT, account
 from tests.opsconsole.services.conftest import Desk
 from tests.opsconsole.vpn_servers.authority import TestAuthority
 
@@ -286,3 +287,31 @@ async def test_times_are_those_of_the_evidence(site: Site) -> None:
     chain = await site.desk.call("vpn.revocations.get", certificate_id=number)
     moments = [datetime.fromisoformat(one["at"]) for one in chain["servers"]]
     assert all(begun - timedelta(seconds=5) < at < datetime.now(UTC) for at in moments)
+
+
+async def test_a_login_that_may_not_write_is_told_so_and_still_sees_who_is_connected(site: Site) -> None:
+    """The interface over TCP needs no root; the CRL does."""
+    number = await site.authority.certificate("site-a")
+    await site.serve(management="127.0.0.1 7505")
+    await site.connect("site-a")
+    await asyncio.to_thread(account)
+    await site.desk.add("plain", site.lab.address, user=ACCOUNT, become=False)
+    config = str(site.daemon.config)
+    await site.desk.call("vpn.servers.create", name="same", host="plain", ca_id=1, config_path=config)
+    (session,) = (await site.desk.call("vpn.sessions.list", server="same"))["sessions"]
+    assert session["name"] == "site-a"
+    await site.authority.revoke(number)
+    with pytest.raises(ConsoleError, match="set not to use sudo"):
+        await site.desk.call("vpn.servers.publish_crl", id="same")
+    assert await site.alarms() == {"crl_behind"}, "nothing was written"
+
+
+async def test_a_socket_that_opens_only_to_root_is_named(site: Site) -> None:
+    await site.serve()
+    await asyncio.to_thread(account)
+    (site.daemon.directory / "m.sock").chmod(0o700)
+    await site.desk.add("plain", site.lab.address, user=ACCOUNT, become=False)
+    config = str(site.daemon.config)
+    await site.desk.call("vpn.servers.create", name="same", host="plain", ca_id=1, config_path=config)
+    with pytest.raises(ConsoleError, match=r"m\.sock.*(may not enter|open failed|connect failed)"):
+        await site.desk.call("vpn.sessions.list", server="same")
