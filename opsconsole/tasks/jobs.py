@@ -54,6 +54,7 @@ TIMERS: tuple[Timer, ...] = (
         300,
         "opsconsole.vpn.servers_due:keep_current",
     ),
+    Timer("vpn.crls.resign", "sign revocation lists anew at half of their life", 600, "opsconsole.vpn.due:resign"),
 )
 
 

@@ -19,6 +19,7 @@ USUAL_DAYS, MOST_DAYS = 3650, 7300
 SUBJECT_FIELDS = ("country", "province", "city", "organization", "sector")
 CLIENT_FIELDS = ("email", "description", *SUBJECT_FIELDS)
 _NAME = re.compile(NAME_PATTERN.removesuffix("$") + r"\Z")
+_EMAIL = r"^[^@\s<>,;]+@[^@\s.<>,;]+(\.[^@\s.<>,;]+)+$"
 _SECRET: Any = {"secret": True}
 
 
@@ -47,11 +48,27 @@ def _email(value: str) -> str:
 
 ClientName = Annotated[
     str,
-    Field(description="unique for ever, not editable; A-Z a-z 0-9 - . only, at most 30"),
+    Field(
+        description="unique for ever, not editable; A-Z a-z 0-9 - . only, at most 30",
+        json_schema_extra={
+            "pattern": NAME_PATTERN,
+            "patternSays": "A-Z a-z 0-9 - . only",
+            "minLength": 1,
+            "maxLength": 30,
+        },
+    ),
     AfterValidator(check_name),
 ]
 CaName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_line)]
-Email = Annotated[str, Field(max_length=254, description="of the people at the site"), AfterValidator(_email)]
+Email = Annotated[
+    str,
+    Field(
+        max_length=254,
+        description="of the people at the site",
+        json_schema_extra={"pattern": _EMAIL, "patternSays": "not an e-mail address: name@example.org"},
+    ),
+    AfterValidator(_email),
+]
 Short = Annotated[str, Field(max_length=64), AfterValidator(_line)]
 Place = Annotated[str, Field(max_length=128), AfterValidator(_line)]
 Long = Annotated[str, Field(max_length=4000)]

@@ -46,6 +46,7 @@ class Field:
     least: float | None = None
     most: float | None = None
     pattern: str = ""
+    says: str = ""
     item: Field | None = None
     columns: tuple[Field, ...] = ()
     integers: bool = False
@@ -101,6 +102,7 @@ def _field(name: str, part: Mapping[str, Any], defs: Mapping[str, Any]) -> Field
         least=_bound(merged, "minimum", "minLength", "minItems"),
         most=_bound(merged, "maximum", "maxLength", "maxItems"),
         pattern=str(merged.get("pattern") or ""),
+        says=str(merged.get("patternSays") or ""),
         integers=integers and len(options) > 1,
     )
     if made.kind == "list":
@@ -189,7 +191,7 @@ def _text(field: Field, text: str) -> Any:
     if field.most is not None and length > field.most:
         raise Wrong(f"at most {field.most:g} characters; these are {length}")
     if field.pattern and field.kind != "secret" and not re.search(field.pattern, text):
-        raise Wrong(f"does not match {field.pattern}")
+        raise Wrong(field.says or f"does not match {field.pattern}")
     return text
 
 

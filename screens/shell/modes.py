@@ -29,6 +29,7 @@ MODES: Final = (
     Mode("services", "1", "screens.services:ServicesScreen"),
     Mode("hosts", "2", "screens.hosts:HostsScreen"),
     Mode("applications", "3", "screens.cmdb:CmdbScreen"),
+    Mode("vpn", "4", "screens.vpn:VpnScreen"),
     Mode("approvals", "9", "screens.approvals:ApprovalsScreen"),
 )
 NUMBERS: Final = "123456789"

@@ -1,0 +1,448 @@
+"""The VPN clients: who may connect, for how long, who is connected now, and everything that can be done about it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Final
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.content import Content
+from textual.events import ScreenResume
+
+from opsconsole.client import Client, Json, OperationFailed
+from screens.frame import ConsoleScreen, reported
+from screens.hosts_forms import rows_of
+from screens.performing import Done, Order, Performing
+from screens.render.vpn import CLIENTS, CaRow, ClientRow, Session, parse_ca, parse_client, parse_session
+from screens.render.vpn_detail import band, client_text
+from screens.text import Safe
+from screens.vpn_detail import SidePane
+from screens.vpn_forms import VpnForms
+from screens.vpn_menus import entries
+from screens.widgets.header import fleet_heading
+from screens.widgets.line import Line
+from screens.widgets.menu import Entry, Menu
+from screens.widgets.panes import ListPane
+from screens.widgets.rows import Rows
+from screens.widgets.status import StatusLine
+from screens.widgets.table import VirtualTable
+
+TICK: Final = 1.0
+FIRST: Final = 200
+PAGE: Final = 2000
+SLICE: Final = 250
+SESSIONS_EVERY: Final = 15.0
+FEW: Final = 30
+_CHANGING: Final = ("new", "edit", "renew", "revoke", "enforce", "export", "bring")
+_AUTHORITIES: Final = frozenset({"certificate_authority", "vpn_crl"})
+_DETAIL: Final = frozenset({"vpn_certificate", "revocation"})
+
+
+class VpnScreen(ConsoleScreen):
+    """Records from `vpn.clients.list`, page after page; sessions as the servers tell them; both stay up to date."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("n", "new", "new", id="vpn.new"),
+        Binding("e", "edit", "edit", id="vpn.edit"),
+        Binding("d", "detail", "detail", id="vpn.detail"),
+        Binding("x", "export", "export", id="vpn.export"),
+        Binding("w", "renew", "renew", id="vpn.renew"),
+        Binding("R", "revoke", "REVOKE", id="vpn.revoke"),
+        Binding("F", "enforce", "make it true", id="vpn.enforce", show=False),
+        Binding("A", "authorities", "authorities", id="vpn.authorities"),
+        Binding("a", "actions", "actions", id="vpn.actions"),
+        Binding("I", "bring", "import", id="vpn.import", show=False),
+        Binding("ctrl+r", "refresh", "refresh", id="vpn.refresh", show=False),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: Rows[ClientRow] = Rows(CLIENTS)
+        self.cas: list[CaRow] = []
+        self._sessions: dict[int, Session] = {}
+        self._following: Client | None = None
+        self._due = self._cas_due = True
+        self._touched: set[str] = set()
+        self._sessions_at = 0.0
+        self._detail: tuple[int, Json | None, Json | None] | None = None
+        self._go_to = ""
+
+    def compose(self) -> ComposeResult:
+        yield Line(id="heading")
+        yield Line(id="authorities")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="vpn")
+        self.pane: ListPane[ClientRow] = ListPane(table, "VPN clients")
+        self.side = SidePane()
+        with Horizontal(classes="beside"):
+            yield self.pane
+            yield self.side
+        yield StatusLine()
+
+    def on_mount(self) -> None:
+        self.table.focus()
+        self.pane.retitle()
+        self.set_interval(TICK, self._tick)
+        self._tick()
+
+    @on(ScreenResume)
+    def _back_again(self) -> None:
+        self._tick()
+
+    @property
+    def table(self) -> VirtualTable[ClientRow]:
+        return self.pane.table
+
+    @property
+    def current(self) -> ClientRow | None:
+        """The row under the cursor."""
+        return self.rows.records.get(self.table.cursor or "")
+
+    def chosen(self) -> list[ClientRow]:
+        """The marked rows, else the one under the cursor."""
+        marked = [self.rows.records[key] for key in self.rows.marked() if key in self.rows.records]
+        return marked or ([self.current] if self.current else [])
+
+    def ca_of(self, row: ClientRow) -> Json:
+        """The record of a client's authority."""
+        return next((dict(ca.record) for ca in self.cas if ca.id == row.record.get("ca_id")), {})
+
+    # Knowing
+
+    def _tick(self) -> None:
+        """Nothing is asked while nobody looks; days and ages are repainted."""
+        client = self.console.client
+        self._heading()
+        if client is None or not self.is_current:
+            return
+        if self._following is not client:
+            self._following = client
+            self.follow(client)
+        self.table.tick()
+        if self._cas_due or self._due or self._touched:
+            self.load(client)
+        if time.monotonic() - self._sessions_at > SESSIONS_EVERY:
+            self._sessions_at = time.monotonic()
+            self.look_at_sessions(client)
+
+    @work(group="follow", exclusive=True, exit_on_error=False)
+    async def follow(self, client: Client) -> None:
+        """Notice what anybody changed."""
+        async for batch in client.changes():
+            for change in batch:
+                entity, lost = change.get("entity"), bool(change.get("lost"))
+                if entity == "vpn_client":
+                    self._touched.add(str(change.get("key")))
+                self._due = self._due or lost
+                self._cas_due = self._cas_due or lost or entity in _AUTHORITIES
+                if lost or entity in _DETAIL:
+                    self._detail = None
+
+    @work(group="load", exclusive=True, exit_on_error=False)
+    async def load(self, client: Client) -> None:
+        """Read what is due. A failure is said once and tried again when something changes or is asked for."""
+        whole, self._due = self._due, False
+        cas, self._cas_due = self._cas_due or bool(self._touched), False
+        touched, self._touched = self._touched, set()
+        with reported(self.console, "listing the VPN clients"):
+            if cas or whole:
+                self.cas = [parse_ca(record, None) for record in rows_of(await client.call("vpn.cas.list"))]
+                self._paint_band()
+            if whole or len(touched) > FEW:
+                await self._load_all(client)
+            else:
+                await self._load_some(client, touched)
+            self.paint()
+            if cas or whole:
+                await self._horizons(client)
+
+    async def _load_all(self, client: Client) -> None:
+        """The first rows are there at once; the others come while the operator works."""
+        found: dict[str, ClientRow] = {}
+        cursor, size = 0, FIRST
+        while True:
+            answer = await client.call("vpn.clients.list", {"cursor": cursor, "size": size})
+            page = rows_of(answer.get("clients"))
+            for start in range(0, len(page), SLICE):
+                found.update(self._parsed(page[start : start + SLICE]))
+                await asyncio.sleep(0)
+            following = (answer.get("cursor") or {}).get("next")
+            if size == FIRST and not self.rows.records:
+                self.table.changed(self.rows.update(found))
+            self.pane.note = Safe(f"reading, {len(found)} so far" if following else "")
+            self.pane.retitle()
+            if not following:
+                break
+            cursor, size = int(following), PAGE
+        self.table.changed(self.rows.replace(found))
+        self._apply_sessions({number for number in self._sessions if str(number) in found})
+
+    async def _load_some(self, client: Client, keys: set[str]) -> None:
+        """Only the rows somebody changed."""
+        changed: dict[str, ClientRow] = {}
+        for key in keys:
+            try:
+                changed.update(self._parsed([await client.call("vpn.clients.get", {"id": int(key)})]))
+            except OperationFailed as error:
+                if error.exit_status != 4:
+                    raise
+        self._detail = None
+        self.table.changed(self.rows.update(changed))
+
+    def _parsed(self, page: Sequence[Json]) -> dict[str, ClientRow]:
+        names = {ca.id: str(ca.record.get("name")) for ca in self.cas}
+        now = self.table.now()
+        return {
+            str(record.get("id")): parse_client(
+                record, names.get(int(record.get("ca_id") or 0), ""), self._sessions.get(int(record["id"])), now
+            )
+            for record in page
+        }
+
+    async def _horizons(self, client: Client) -> None:
+        """When clients end, per authority; costs a count over all of them, so it comes last."""
+        for number, ca in enumerate(list(self.cas)):
+            more = await client.call("vpn.cas.get", {"id": ca.id, "with_crl": False})
+            self.cas[number] = parse_ca(ca.record, more)
+        self._paint_band()
+
+    @work(group="sessions", exclusive=True, exit_on_error=False)
+    async def look_at_sessions(self, client: Client) -> None:
+        """Who is connected; servers that do not answer cost no more than their column."""
+        try:
+            answer = await client.call("vpn.sessions.list")
+        except OperationFailed as error:
+            self.pane.note = Safe(f"sessions unknown: {error.message}")
+            self.pane.retitle()
+            return
+        silent = [one for one in answer.get("servers") or () if one.get("error")]
+        self.pane.note = Safe(f"{len(silent)} servers do not answer" if silent else "")
+        found = {
+            int(one["vpn_client_id"]): parse_session(one)
+            for one in answer.get("sessions") or ()
+            if one.get("vpn_client_id") is not None
+        }
+        differ = {number for number in {*found, *self._sessions} if found.get(number) != self._sessions.get(number)}
+        self._sessions = found
+        self._apply_sessions(differ)
+        self.pane.retitle()
+        self._paint_side()
+
+    def _apply_sessions(self, numbers: set[int]) -> None:
+        """Who came and who went, into the rows that are there."""
+        known = [self.rows.records[str(number)] for number in numbers if str(number) in self.rows.records]
+        self.table.changed(self.rows.update(self._parsed([dict(row.record) for row in known])))
+
+    def paint(self) -> None:
+        """What is shown when there is nothing, the cursor on what was made, titles."""
+        told = (
+            "no clients yet: n makes one, I imports them" if self.cas else "no authority yet: A makes or takes over one"
+        )
+        self.table.empty = Safe(told)
+        if self._go_to and self.table.move_to(self._go_to):
+            self._go_to = ""
+        self.pane.retitle()
+        self._heading()
+        self._paint_side()
+        self.table.refresh()
+
+    def _paint_band(self) -> None:
+        self.query_one("#authorities", Line).show(band(self.cas, self.table.now(), self.console.ascii))
+
+    def _heading(self) -> None:
+        facts = self.console.facts
+        who = Safe(f"{Safe(facts.get('user'))}@{Safe(facts.get('hostname'))}" if facts else "connecting …")
+        read_only = self.console.read_only
+        self.show_heading(fleet_heading("vpn", who, [], time.time(), read_only=read_only, frozen=self.pane.frozen))
+
+    # The pane beside
+
+    def action_detail(self) -> None:
+        self.side.toggle_class("-open")
+        self._paint_side()
+
+    @on(VirtualTable.Opened)
+    def _opened(self) -> None:
+        self.action_detail()
+
+    @on(VirtualTable.Moved)
+    def _moved(self) -> None:
+        self._paint_side()
+
+    def _paint_side(self) -> None:
+        row = self.current
+        if not self.side.is_open:
+            return
+        if row is None:
+            self.side.show("", Content(""))
+            return
+        data, chain = self._detail[1:] if self._detail and self._detail[0] == row.id else (None, None)
+        self.side.show(str(row.id), client_text(row, data, chain, self.table.now(), self.console.ascii))
+        if data is None and self.console.client is not None:
+            self.ask(self.console.client, row.id)
+
+    @work(group="detail", exclusive=True, exit_on_error=False)
+    async def ask(self, client: Client, number: int) -> None:
+        """The client in full, and how far its revocation is."""
+        chain: Json | None = None
+        try:
+            data = await client.call("vpn.clients.get", {"id": number})
+            revoked = [one for one in data.get("certificates") or () if one.get("status") == "revoked"]
+            if revoked:
+                chain = await client.call("vpn.revocations.get", {"certificate_id": revoked[0]["id"]})
+        except OperationFailed as error:
+            data = {"not known": error.message}
+        row = self.current
+        if row is not None and row.id == number:
+            self._detail = (number, data, chain)
+            self.side.show(str(number), client_text(row, data, chain, self.table.now(), self.console.ascii))
+
+    # Moving
+
+    def action_back(self) -> None:
+        if self.side.is_open:
+            self.side.remove_class("-open")
+        elif not self.pane.step_back():
+            super().action_back()
+
+    def action_refresh(self) -> None:
+        self._due = self._cas_due = True
+        self._sessions_at, self._detail = 0.0, None
+        self._tick()
+
+    def action_authorities(self) -> None:
+        from screens.vpn_cas import AuthoritiesScreen
+
+        self.app.push_screen(AuthoritiesScreen(), lambda _: self.action_refresh())
+
+    # Changing
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What changes something is greyed, not hidden, while nothing may be changed."""
+        return None if action in _CHANGING and self.console.read_only else True
+
+    def _open(self, make: Callable[[VpnForms], Any]) -> None:
+        client = self.console.client
+        if client is None:
+            self.console.say("the house is not there yet", "warn")
+            return
+        self.app.push_screen(make(VpnForms(self.console, client)), self._done)
+
+    def _done(self, answer: Any) -> None:
+        made = answer.answer if isinstance(answer, Done) else None
+        if isinstance(made, dict) and made.get("id") is not None:
+            self._go_to = str(made["id"])
+            self._touched.add(self._go_to)
+        self._tick()
+
+    def _with_ca(self, make: Callable[[VpnForms, Json], Any]) -> None:
+        """With the authority of the row under the cursor's; asks where there are several."""
+        if not self.cas:
+            self.console.say("there is no authority yet: A makes or takes over one", "warn")
+        elif len(self.cas) == 1:
+            self._open(lambda forms: make(forms, dict(self.cas[0].record)))
+        else:
+            found = [Entry(str(ca.id), "", Safe(f"{ca.name} ({ca.key})")) for ca in self.cas]
+            by_id = {str(ca.id): dict(ca.record) for ca in self.cas}
+            self.app.push_screen(
+                Menu(Safe("of which authority"), found),
+                lambda chosen: self._open(lambda forms: make(forms, by_id[chosen])) if chosen else None,
+            )
+
+    def _with_rows(self, make: Callable[[VpnForms, list[ClientRow]], Any]) -> None:
+        rows = self.chosen()
+        if rows:
+            self._open(lambda forms: make(forms, rows))
+        else:
+            self.console.say("no client here", "warn")
+
+    def action_new(self) -> None:
+        self._with_ca(lambda forms, ca: forms.create(ca))
+
+    def action_edit(self) -> None:
+        self._with_rows(lambda forms, rows: forms.edit(dict((self.current or rows[0]).record)))
+
+    def action_renew(self) -> None:
+        self._with_rows(
+            lambda forms, rows: forms.renew((self.current or rows[0]).record, self.ca_of(self.current or rows[0]))
+        )
+
+    def action_export(self) -> None:
+        def make(forms: VpnForms, rows: list[ClientRow]) -> Any:
+            return forms.export(rows[0].record) if len(rows) == 1 else forms.export_many([row.record for row in rows])
+
+        self._with_rows(make)
+
+    def action_revoke(self) -> None:
+        """Where a passphrase has to be given a form asks for it; else straight to the plan."""
+        rows, client = self.chosen(), self.console.client
+        if not rows or client is None:
+            self.console.say("no client here", "warn")
+            return
+        locked = [ca for ca in map(self.ca_of, rows) if ca.get("key_state") == "passphrase"]
+        if locked:
+            self._open(lambda forms: forms.revoke([row.record for row in rows], locked[0]))
+            return
+        one = len(rows) == 1
+        data: Json = {"id": rows[0].id} if one else {"items": [row.id for row in rows]}
+        label = Safe(f"revoking {rows[0].name}" if one else f"revoking {len(rows)} clients")
+        self.perform(client, Order(f"vpn.clients.{'revoke' if one else 'revoke_many'}", data, label))
+
+    @work(group="act", exit_on_error=False)
+    async def perform(self, client: Client, order: Order) -> None:
+        """Plan, confirm, call, report; a revocation goes on to the servers, where there are any."""
+        with reported(self.console, order.label):
+            done = await Performing(self.console, client).finish(order)
+            if done is not None and order.operation.startswith("vpn.clients.revoke"):
+                await self._lock_out(client, order)
+        self._detail = None
+        self._tick()
+
+    async def _lock_out(self, client: Client, order: Order) -> None:
+        """Publish the list that names them and end their sessions: that was confirmed with the revocation."""
+        servers = await client.call("vpn.servers.list", {})
+        if not rows_of(servers):
+            self.console.say(
+                "revoked and signed; no OpenVPN server is known here, so publish the list yourself", "warn"
+            )
+            return
+        data = {"client_id": order.data["id"]} if "id" in order.data else {}
+        label = Safe("locking it out on the servers" if data else "locking them out on the servers")
+        await Performing(self.console, client).finish(Order("vpn.revocations.enforce", data, label))
+
+    def action_enforce(self) -> None:
+        """Go on with a revocation that is not effective yet."""
+        row, client = self.current, self.console.client
+        if row is None or client is None or not row.record.get("revoked"):
+            self.console.say("no revoked client here", "warn")
+            return
+        label = Safe(f"locking out {row.name}")
+        self.perform(client, Order("vpn.revocations.enforce", {"client_id": row.id}, label))
+
+    def action_bring(self) -> None:
+        """From where?"""
+        found = [
+            Entry("vpn.clients.import", "k", Safe("one client: its key and certificate")),
+            Entry("vpn.clients.create_many", "c", Safe("new clients out of a CSV")),
+        ]
+        self.app.push_screen(
+            Menu(Safe("VPN clients from elsewhere"), found),
+            lambda chosen: self._with_ca(lambda forms, ca: forms.bring(chosen, ca)) if chosen else None,
+        )
+
+    def action_actions(self) -> None:
+        """Everything that can be done here, with the reason where it cannot."""
+        rows = self.chosen()
+        if not rows:
+            self.console.say("no client here", "warn")
+            return
+        title = rows[0].name if len(rows) == 1 else Safe(f"{len(rows)} clients")
+        self.app.push_screen(Menu(title, entries(rows, self.console.read_only)), self._act)
+
+    async def _act(self, chosen: str | None) -> None:
+        if chosen:
+            await self.run_action(chosen)
