@@ -54,6 +54,7 @@ class VpnScreen(ConsoleScreen):
         Binding("w", "renew", "renew", id="vpn.renew"),
         Binding("R", "revoke", "REVOKE", id="vpn.revoke"),
         Binding("F", "enforce", "make it true", id="vpn.enforce", show=False),
+        Binding("s", "sessions", "sessions", id="vpn.sessions", show=False),
         Binding("A", "authorities", "authorities", id="vpn.authorities"),
         Binding("a", "actions", "actions", id="vpn.actions"),
         Binding("I", "bring", "import", id="vpn.import", show=False),
@@ -69,7 +70,7 @@ class VpnScreen(ConsoleScreen):
         self._due = self._cas_due = True
         self._touched: set[str] = set()
         self._sessions_at = 0.0
-        self._detail: tuple[int, Json | None, Json | None] | None = None
+        self._detail: tuple[int, Json | None] | None = None
         self._go_to = ""
 
     def compose(self) -> ComposeResult:
@@ -280,26 +281,22 @@ class VpnScreen(ConsoleScreen):
         if row is None:
             self.side.show("", Content(""))
             return
-        data, chain = self._detail[1:] if self._detail and self._detail[0] == row.id else (None, None)
-        self.side.show(str(row.id), client_text(row, data, chain, self.table.now(), self.console.ascii))
+        data = self._detail[1] if self._detail and self._detail[0] == row.id else None
+        self.side.show(str(row.id), client_text(row, data, self.table.now(), self.console.ascii))
         if data is None and self.console.client is not None:
             self.ask(self.console.client, row.id)
 
     @work(group="detail", exclusive=True, exit_on_error=False)
     async def ask(self, client: Client, number: int) -> None:
         """The client in full, and how far its revocation is."""
-        chain: Json | None = None
         try:
             data = await client.call("vpn.clients.get", {"id": number})
-            revoked = [one for one in data.get("certificates") or () if one.get("status") == "revoked"]
-            if revoked:
-                chain = await client.call("vpn.revocations.get", {"certificate_id": revoked[0]["id"]})
         except OperationFailed as error:
             data = {"not known": error.message}
         row = self.current
         if row is not None and row.id == number:
-            self._detail = (number, data, chain)
-            self.side.show(str(number), client_text(row, data, chain, self.table.now(), self.console.ascii))
+            self._detail = (number, data)
+            self.side.show(str(number), client_text(row, data, self.table.now(), self.console.ascii))
 
     # Moving
 
@@ -313,6 +310,12 @@ class VpnScreen(ConsoleScreen):
         self._due = self._cas_due = True
         self._sessions_at, self._detail = 0.0, None
         self._tick()
+
+    def action_sessions(self) -> None:
+        """Who is connected, with traffic."""
+        from screens.vpn_sessions import VpnSessionsScreen
+
+        self.app.push_screen(VpnSessionsScreen(), lambda _: self.action_refresh())
 
     def action_authorities(self) -> None:
         from screens.vpn_cas import AuthoritiesScreen
@@ -394,25 +397,21 @@ class VpnScreen(ConsoleScreen):
 
     @work(group="act", exit_on_error=False)
     async def perform(self, client: Client, order: Order) -> None:
-        """Plan, confirm, call, report; a revocation goes on to the servers, where there are any."""
+        """Plan, confirm, call, report."""
         with reported(self.console, order.label):
             done = await Performing(self.console, client).finish(order)
             if done is not None and order.operation.startswith("vpn.clients.revoke"):
-                await self._lock_out(client, order)
+                self._say_open(done)
         self._detail = None
         self._tick()
 
-    async def _lock_out(self, client: Client, order: Order) -> None:
-        """Publish the list that names them and end their sessions: that was confirmed with the revocation."""
-        servers = await client.call("vpn.servers.list", {})
-        if not rows_of(servers):
-            self.console.say(
-                "revoked and signed; no OpenVPN server is known here, so publish the list yourself", "warn"
-            )
-            return
-        data = {"client_id": order.data["id"]} if "id" in order.data else {}
-        label = Safe("locking it out on the servers" if data else "locking them out on the servers")
-        await Performing(self.console, client).finish(Order("vpn.revocations.enforce", data, label))
+    def _say_open(self, done: Done) -> None:
+        """What is not true yet on some server; the timer and F go on with it."""
+        answer = done.answer if isinstance(done.answer, dict) else {}
+        left = answer.get("not_effective") or ()
+        if left:
+            why = left[0].get("why_not") or answer.get("error")
+            self.console.say(f"revoked and signed, not in force everywhere yet: {Safe(why)} (F goes on)", "warn")
 
     def action_enforce(self) -> None:
         """Go on with a revocation that is not effective yet."""

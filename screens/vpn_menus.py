@@ -32,6 +32,7 @@ def entries(rows: Sequence[ClientRow], read_only: Safe) -> list[Entry]:
         ("export", "x", "export its key", frozen or gone),
         ("revoke", "R", "REVOKE", frozen or gone),
         ("enforce", "F", "make its revocation true on the servers", frozen or one or alive),
+        ("sessions", "s", "who is connected", Safe("")),
         ("authorities", "A", "the authorities", Safe("")),
     ]
     return [Entry(name, key, Safe(title), not why, why) for name, key, title, why in found]

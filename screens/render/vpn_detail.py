@@ -17,10 +17,8 @@ BAR: Final = 24
 MONTHS: Final = 24
 
 
-def client_text(
-    row: ClientRow, data: Mapping[str, Any] | None, chain: Mapping[str, Any] | None, now: float, plain: bool
-) -> Content:
-    """What is known of a client; `data` is the answer of `vpn.clients.get`, `chain` that of `vpn.revocations.get`."""
+def client_text(row: ClientRow, data: Mapping[str, Any] | None, now: float, plain: bool) -> Content:
+    """What is known of a client; `data` is the answer of `vpn.clients.get`, None while it is not there."""
     word, role = status_word(row)
     lines = [
         content((row.name, "bold")),
@@ -39,7 +37,7 @@ def client_text(
     if "not known" in data:
         return Content("\n").join([*lines, *_pairs(("not known", Safe(data["not known"])))])
     lines += _pairs(("password", Safe("set" if data.get("has_password") else "none: its key leaves unprotected")))
-    lines += _chain(data, chain, plain)
+    lines[2:2] = _chain(data, plain)
     lines += _certificates(data, now, plain)
     text = data.get("certificate_text") or ()
     if text:
@@ -62,13 +60,15 @@ def _connected(row: ClientRow, now: float) -> Safe:
     return Safe(f"on {row.session.server} from {row.session.address}{since}")
 
 
-def _chain(data: Mapping[str, Any], chain: Mapping[str, Any] | None, plain: bool) -> list[Content]:
+def _chain(data: Mapping[str, Any], plain: bool) -> list[Content]:
     """The way of a revocation; without an answer from the servers' side its first two steps are known."""
     revoked = [one for one in data.get("certificates") or () if one.get("status") == "revoked"]
     if not revoked:
         return []
-    lines = [content(""), content(("its revocation", "bold"))]
-    steps = chain.get("steps") if chain else None
+    lines = [content(("its revocation", "bold"))]
+    chain = revoked[0].get("chain")
+    chain = chain if isinstance(chain, Mapping) else {}
+    steps = chain.get("steps")
     if isinstance(steps, list):
         for step in steps:
             state = str(step.get("state"))
@@ -76,7 +76,7 @@ def _chain(data: Mapping[str, Any], chain: Mapping[str, Any] | None, plain: bool
             counts = f" {step['done']}/{step['total']}" if "done" in step and "total" in step else ""
             name = str(Safe(step.get("step"))).replace("_", " ")
             lines.append(content((f"  {glyph(role, plain)} {name}{counts}", CONTENT_STYLES[role])))
-        why = chain.get("why_not") if chain else None
+        why = chain.get("why_not")
         return [*lines, *([content((f"  {Safe(why)}", CONTENT_STYLES["warn"]))] if why else [])]
     newest = revoked[0]
     signed = newest.get("revocation") == "signed"

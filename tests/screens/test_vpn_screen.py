@@ -70,6 +70,17 @@ class House(FakeClient):
             "id": 3, "serial": "0A", "status": "revoked", "revoke_reason": "key_compromise", "revocation": "signed",
             "crl_number": 7, "revoked_by": "ann", "revoked_at": iso(NOW - DAY), "not_after": iso(NOW + DAY),
             "key_here": True,
+            "chain": {
+                "steps": [
+                    {"step": "requested", "state": "ok"},
+                    {"step": "signed", "state": "ok"},
+                    {"step": "published", "state": "ok", "done": 2, "total": 2},
+                    {"step": "loaded", "state": "failed", "done": 1, "total": 2},
+                    {"step": "session_gone", "state": "open", "done": 1, "total": 2},
+                    {"step": "effective", "state": "open"},
+                ],
+                "why_not": "gw2 does not answer",
+            },
         }  # fmt: skip
 
     async def call(self, operation: str, data: Mapping[str, Any] | None = None, **more: Any) -> Any:
@@ -136,7 +147,6 @@ async def test_clients_in_a_table_and_one_in_full(size: tuple[int, int]) -> None
         await until(pilot, lambda: "its revocation" in screen.side.text)
         await pilot.pause()
         check_snapshot(app, f"vpn-detail-{size[0]}")
-        assert asked(app.client, "vpn.revocations.get") == [({"certificate_id": 3}, None, None)]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -231,9 +241,9 @@ async def test_a_passphrase_is_asked_for_where_the_key_has_one() -> None:
         assert (confirm, reason) == ("branch-1", "stolen")
 
 
-async def test_revoking_marked_ones_goes_on_to_the_servers() -> None:
+async def test_revoking_marked_ones_says_what_is_not_in_force_yet() -> None:
     client = house()
-    client.reads["vpn.servers.list"] = {"servers": [{"id": 1, "name": "gw1"}]}
+    client.results = [{"not_effective": [{"state": "signed", "why_not": "gw1 does not answer"}], "error": None}]
     client.plan_targets = [{"host": None, "name": "branch-1"}, {"host": None, "name": "branch-2"}]
     client.plan_more = {"rung": 3, "expect": "2 lab", "needs_reason": True, "reversible": False}
     async with vpn(client) as (app, pilot, screen):
@@ -242,11 +252,15 @@ async def test_revoking_marked_ones_goes_on_to_the_servers() -> None:
         await until(pilot, lambda: isinstance(app.screen, PlanPane))
         assert client.planned == [("vpn.clients.revoke_many", {"items": [1, 2]})]
         await pilot.pause(0.4)
-        client.plan_more = {"rung": 0, "expect": None}
         await pilot.press(*"2 lab", "tab", *"why", "enter")
-        await until(pilot, lambda: bool(asked(client, "vpn.revocations.enforce")))
+        await until(pilot, lambda: "gw1 does not answer (F goes on)" in screen_text(app))
         assert asked(client, "vpn.clients.revoke_many") == [({"items": [1, 2]}, "2 lab", "why")]
         await until(pilot, lambda: app.screen is screen)
+        client.plan_more = {"rung": 0, "expect": None}
+        screen.table.move_to("3")
+        await pilot.press("F")
+        await until(pilot, lambda: bool(asked(client, "vpn.revocations.enforce")))
+        assert asked(client, "vpn.revocations.enforce") == [({"client_id": 3}, None, None)]
 
 
 async def test_export_and_the_menu() -> None:
@@ -305,11 +319,11 @@ def test_every_cell_is_safe_whatever_the_house_says() -> None:
         for column in CLIENTS.columns:
             assert type(column.cell(made, View(NOW)).text) is Safe
             column.sort(made)
-        data = {"certificates": [dict.fromkeys(("status", "serial", "revoke_reason"), HOSTILE)], "certificate_text": [
-            {"label": HOSTILE, "value": HOSTILE}
-        ]}  # fmt: skip
         chain = {"steps": [{"step": HOSTILE, "state": HOSTILE}], "why_not": HOSTILE}
-        for text in (client_text(made, data, chain, NOW, plain=True), client_text(made, None, None, NOW, plain=False)):
+        dead = {"status": "revoked", "chain": chain}
+        odd = dict.fromkeys(("status", "serial", "revoke_reason"), HOSTILE)
+        data = {"certificates": [dead, odd], "certificate_text": [{"label": HOSTILE, "value": HOSTILE}]}
+        for text in (client_text(made, data, NOW, plain=True), client_text(made, None, NOW, plain=False)):
             assert "\x1b" not in text.plain
     hostile_ca: Json = dict.fromkeys(authority(1, "x"), HOSTILE) | {"id": 1}
     for ca in (parse_ca(hostile_ca, {"horizon": HOSTILE}), parse_ca({"id": 1}, None)):
