@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,18 +15,15 @@ from textual.content import Content
 from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json, OperationFailed
-from screens.frame import ConsoleScreen, reported
+from screens.frame import reported
 from screens.hosts_forms import rows_of
-from screens.performing import Done, Order, Performing
-from screens.render.vpn import CLIENTS, CaRow, ClientRow, Session, parse_ca, parse_client, parse_session
+from screens.render.vpn import CLIENTS, ClientRow, Session, parse_ca, parse_client, parse_session
 from screens.render.vpn_detail import band, client_text
 from screens.text import Safe
+from screens.vpn_changing import VpnChanging
 from screens.vpn_detail import SidePane
-from screens.vpn_forms import VpnForms
-from screens.vpn_menus import entries
 from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
-from screens.widgets.menu import Entry, Menu
 from screens.widgets.panes import ListPane
 from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
@@ -38,12 +35,11 @@ PAGE: Final = 2000
 SLICE: Final = 250
 SESSIONS_EVERY: Final = 15.0
 FEW: Final = 30
-_CHANGING: Final = ("new", "edit", "renew", "revoke", "enforce", "export", "bring")
 _AUTHORITIES: Final = frozenset({"certificate_authority", "vpn_crl"})
 _DETAIL: Final = frozenset({"vpn_certificate", "revocation"})
 
 
-class VpnScreen(ConsoleScreen):
+class VpnScreen(VpnChanging):
     """Records from `vpn.clients.list`, page after page; sessions as the servers tell them; both stay up to date."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -64,7 +60,7 @@ class VpnScreen(ConsoleScreen):
     def __init__(self) -> None:
         super().__init__()
         self.rows: Rows[ClientRow] = Rows(CLIENTS)
-        self.cas: list[CaRow] = []
+        self.cas = []
         self._sessions: dict[int, Session] = {}
         self._following: Client | None = None
         self._due = self._cas_due = True
@@ -108,9 +104,13 @@ class VpnScreen(ConsoleScreen):
         marked = [self.rows.records[key] for key in self.rows.marked() if key in self.rows.records]
         return marked or ([self.current] if self.current else [])
 
-    def ca_of(self, row: ClientRow) -> Json:
-        """The record of a client's authority."""
-        return next((dict(ca.record) for ca in self.cas if ca.id == row.record.get("ca_id")), {})
+    def made(self, key: str) -> None:
+        self._go_to = key
+        self._touched.add(key)
+
+    def look_again(self) -> None:
+        self._detail = None
+        self._tick()
 
     # Knowing
 
@@ -321,127 +321,3 @@ class VpnScreen(ConsoleScreen):
         from screens.vpn_cas import AuthoritiesScreen
 
         self.app.push_screen(AuthoritiesScreen(), lambda _: self.action_refresh())
-
-    # Changing
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """What changes something is greyed, not hidden, while nothing may be changed."""
-        return None if action in _CHANGING and self.console.read_only else True
-
-    def _open(self, make: Callable[[VpnForms], Any]) -> None:
-        client = self.console.client
-        if client is None:
-            self.console.say("the house is not there yet", "warn")
-            return
-        self.app.push_screen(make(VpnForms(self.console, client)), self._done)
-
-    def _done(self, answer: Any) -> None:
-        made = answer.answer if isinstance(answer, Done) else None
-        if isinstance(made, dict) and made.get("id") is not None:
-            self._go_to = str(made["id"])
-            self._touched.add(self._go_to)
-        self._tick()
-
-    def _with_ca(self, make: Callable[[VpnForms, Json], Any]) -> None:
-        """With the authority of the row under the cursor's; asks where there are several."""
-        if not self.cas:
-            self.console.say("there is no authority yet: A makes or takes over one", "warn")
-        elif len(self.cas) == 1:
-            self._open(lambda forms: make(forms, dict(self.cas[0].record)))
-        else:
-            found = [Entry(str(ca.id), "", Safe(f"{ca.name} ({ca.key})")) for ca in self.cas]
-            by_id = {str(ca.id): dict(ca.record) for ca in self.cas}
-            self.app.push_screen(
-                Menu(Safe("of which authority"), found),
-                lambda chosen: self._open(lambda forms: make(forms, by_id[chosen])) if chosen else None,
-            )
-
-    def _with_rows(self, make: Callable[[VpnForms, list[ClientRow]], Any]) -> None:
-        rows = self.chosen()
-        if rows:
-            self._open(lambda forms: make(forms, rows))
-        else:
-            self.console.say("no client here", "warn")
-
-    def action_new(self) -> None:
-        self._with_ca(lambda forms, ca: forms.create(ca))
-
-    def action_edit(self) -> None:
-        self._with_rows(lambda forms, rows: forms.edit(dict((self.current or rows[0]).record)))
-
-    def action_renew(self) -> None:
-        self._with_rows(
-            lambda forms, rows: forms.renew((self.current or rows[0]).record, self.ca_of(self.current or rows[0]))
-        )
-
-    def action_export(self) -> None:
-        def make(forms: VpnForms, rows: list[ClientRow]) -> Any:
-            return forms.export(rows[0].record) if len(rows) == 1 else forms.export_many([row.record for row in rows])
-
-        self._with_rows(make)
-
-    def action_revoke(self) -> None:
-        """Where a passphrase has to be given a form asks for it; else straight to the plan."""
-        rows, client = self.chosen(), self.console.client
-        if not rows or client is None:
-            self.console.say("no client here", "warn")
-            return
-        locked = [ca for ca in map(self.ca_of, rows) if ca.get("key_state") == "passphrase"]
-        if locked:
-            self._open(lambda forms: forms.revoke([row.record for row in rows], locked[0]))
-            return
-        one = len(rows) == 1
-        data: Json = {"id": rows[0].id} if one else {"items": [row.id for row in rows]}
-        label = Safe(f"revoking {rows[0].name}" if one else f"revoking {len(rows)} clients")
-        self.perform(client, Order(f"vpn.clients.{'revoke' if one else 'revoke_many'}", data, label))
-
-    @work(group="act", exit_on_error=False)
-    async def perform(self, client: Client, order: Order) -> None:
-        """Plan, confirm, call, report."""
-        with reported(self.console, order.label):
-            done = await Performing(self.console, client).finish(order)
-            if done is not None and order.operation.startswith("vpn.clients.revoke"):
-                self._say_open(done)
-        self._detail = None
-        self._tick()
-
-    def _say_open(self, done: Done) -> None:
-        """What is not true yet on some server; the timer and F go on with it."""
-        answer = done.answer if isinstance(done.answer, dict) else {}
-        left = answer.get("not_effective") or ()
-        if left:
-            why = left[0].get("why_not") or answer.get("error")
-            self.console.say(f"revoked and signed, not in force everywhere yet: {Safe(why)} (F goes on)", "warn")
-
-    def action_enforce(self) -> None:
-        """Go on with a revocation that is not effective yet."""
-        row, client = self.current, self.console.client
-        if row is None or client is None or not row.record.get("revoked"):
-            self.console.say("no revoked client here", "warn")
-            return
-        label = Safe(f"locking out {row.name}")
-        self.perform(client, Order("vpn.revocations.enforce", {"client_id": row.id}, label))
-
-    def action_bring(self) -> None:
-        """From where?"""
-        found = [
-            Entry("vpn.clients.import", "k", Safe("one client: its key and certificate")),
-            Entry("vpn.clients.create_many", "c", Safe("new clients out of a CSV")),
-        ]
-        self.app.push_screen(
-            Menu(Safe("VPN clients from elsewhere"), found),
-            lambda chosen: self._with_ca(lambda forms, ca: forms.bring(chosen, ca)) if chosen else None,
-        )
-
-    def action_actions(self) -> None:
-        """Everything that can be done here, with the reason where it cannot."""
-        rows = self.chosen()
-        if not rows:
-            self.console.say("no client here", "warn")
-            return
-        title = rows[0].name if len(rows) == 1 else Safe(f"{len(rows)} clients")
-        self.app.push_screen(Menu(title, entries(rows, self.console.read_only)), self._act)
-
-    async def _act(self, chosen: str | None) -> None:
-        if chosen:
-            await self.run_action(chosen)
