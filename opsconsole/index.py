@@ -83,6 +83,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('cmdb.applications.impact', 'Show what goes down if an application goes down', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.impact', False, False),
     ('cmdb.applications.list', 'List applications with filters name, full_path, response_persons, has_parent, user, role', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
     ('cmdb.applications.list_by_users', 'For each given user list the applications the user may see', 'module.access.view_user', 'none', 'read', (), '', 'opsconsole.cmdb.reads', False, False),
+    ('cmdb.applications.monitor', 'Show monitoring data of an application', 'app.view_app_monitor', 'none', 'read', ('application',), '', 'opsconsole.cmdb.monitor', False, False),
     ('cmdb.applications.update', 'Change fields of an application', 'app.edit_app', 'low', 'write', ('application',), 'e', 'opsconsole.cmdb.changes', False, False),
     ('cmdb.child_apps.add', 'Link existing applications as children', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.links', False, True),
     ('cmdb.child_apps.list', 'List the child applications', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
@@ -92,6 +93,9 @@ OPERATIONS: tuple[Operation, ...] = (
     ('cmdb.instances.list', 'List the instances of an application', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.instances', False, False),
     ('cmdb.instances.read_log', 'Read the stdout or error log of an instance by bytes or by lines', 'app.view_app_log', 'none', 'read', ('instance',), '', 'opsconsole.cmdb.logs', False, False),
     ('cmdb.instances.remove', 'Remove instances of an application', 'app.edit_app', 'high', 'write', ('application',), '', 'opsconsole.cmdb.instances', False, True),
+    ('cmdb.instances.restart', 'Restart an instance', 'app.restart_app', 'high', 'task', ('instance',), '', 'opsconsole.cmdb.actions', False, True),
+    ('cmdb.instances.start', 'Start an instance with the startup command of its application', 'app.restart_app', 'low', 'task', ('instance',), '', 'opsconsole.cmdb.actions', False, True),
+    ('cmdb.instances.stop', 'Stop an instance with the stop command of its application', 'app.restart_app', 'high', 'task', ('instance',), '', 'opsconsole.cmdb.actions', False, True),
     ('cmdb.productions.applications.add', 'Add applications to a product line', 'module.business.edit_business', 'low', 'write', ('production',), '', 'opsconsole.cmdb.productions', False, True),
     ('cmdb.productions.applications.list', 'List the applications of a product line', 'module.business.view_business', 'none', 'read', ('production',), '', 'opsconsole.cmdb.productions', False, False),
     ('cmdb.productions.applications.remove', 'Remove applications from a product line', 'module.business.edit_business', 'low', 'write', ('production',), '', 'opsconsole.cmdb.productions', False, True),
@@ -116,12 +120,17 @@ OPERATIONS: tuple[Operation, ...] = (
     ('environments.delete', 'Delete an environment that holds nothing', 'module.host.edit_host', 'high', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('environments.list', 'List the environments with the number of their hosts', 'host.view_host', 'none', 'read', (), '', 'opsconsole.hosts.environments', False, False),
     ('environments.update', 'Change an environment: its level, colour, and whether it is read-only', 'module.host.edit_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
+    ('hosts.applications.list', 'List the applications that have instances on a host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.status', False, False),
+    ('hosts.change_status', 'Change the life-cycle status of a host (attached, inited, raw, offline)', 'host.edit_host', 'high', 'task', ('host',), '', 'opsconsole.hosts.status', False, False),
     ('hosts.create', 'Add a host', 'module.host.add_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.changes', False, False),
+    ('hosts.deactivate', 'Take a host out of service (change status to offline)', 'host.deactivate_host', 'high', 'task', ('host',), '', 'opsconsole.hosts.status', False, False),
     ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, False),
     ('hosts.execute', 'Run commands on hosts, step by step, and keep what they print', 'host.login_host', 'high', 'task', ('host',), 'E', 'opsconsole.hosts.execute', False, True),
+    ('hosts.export', 'Export hosts as CSV or JSON, with the filters of hosts.list', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.export', False, False),
     ('hosts.get', 'Show one host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
     ('hosts.impact', 'Show what goes down if a host goes down', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.cmdb.impact', False, False),
     ('hosts.import_inventory', 'Import an Ansible inventory (INI or YAML); groups become tags; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
+    ('hosts.import_netbox', 'Import the devices of a NetBox CSV export; role, site and tags become tags; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
     ('hosts.import_ssh_config', 'Import the hosts named in ssh_config; the plan is the preview', 'module.host.add_host', 'low', 'write', (), '', 'opsconsole.hosts.imports', False, False),
     ('hosts.list', 'List hosts with filters name, host_type, status, tag, environment', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
     ('hosts.maintenance.begin', 'Begin maintenance on a host: nobody else may change anything on it', 'host.edit_host', 'low', 'write', ('host',), 'm', 'opsconsole.hosts.guards', False, False),
@@ -631,6 +640,11 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'cmdb.applications.list_by_users': (
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'cmdb.applications.monitor': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+        ('from', 'str', False, False, False, (), ''),
+        ('to', 'str', False, False, False, (), ''),
+    ),
     'cmdb.applications.update': (
         ('id', 'int|str', True, False, False, (), 'id or full name'),
         ('description', 'str', False, False, False, (), ''),
@@ -698,6 +712,24 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'cmdb.instances.remove': (
         ('id', 'int|str', True, False, False, (), 'id or full name'),
         ('items', 'item:id', True, False, True, (), ''),
+    ),
+    'cmdb.instances.restart': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+        ('instance_id', 'int|str', False, False, False, (), 'id of the instance, or the name of its host'),
+        ('items', 'item:id', False, False, True, (), ''),
+        ('timeout', 'float', False, False, False, (), 'seconds each command may take'),
+    ),
+    'cmdb.instances.start': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+        ('instance_id', 'int|str', False, False, False, (), 'id of the instance, or the name of its host'),
+        ('items', 'item:id', False, False, True, (), ''),
+        ('timeout', 'float', False, False, False, (), 'seconds each command may take'),
+    ),
+    'cmdb.instances.stop': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+        ('instance_id', 'int|str', False, False, False, (), 'id of the instance, or the name of its host'),
+        ('items', 'item:id', False, False, True, (), ''),
+        ('timeout', 'float', False, False, False, (), 'seconds each command may take'),
     ),
     'cmdb.productions.applications.add': (
         ('id', 'int|str', True, False, False, (), ''),
@@ -814,6 +846,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('colour_role', 'str', False, False, False, (), ''),
         ('read_only', 'bool', False, False, False, (), ''),
     ),
+    'hosts.applications.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.change_status': (
+        ('id', 'int|str', True, False, False, (), ''),
+        ('status', 'str', True, False, False, ('attached', 'inited', 'raw', 'offline'), ''),
+    ),
     'hosts.create': (
         ('cpu', 'int', False, False, False, (), ''),
         ('memory', 'int', False, False, False, (), ''),
@@ -830,6 +871,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('name', 'str', True, False, False, (), ''),
         ('host_type', 'str', True, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
     ),
+    'hosts.deactivate': (
+        ('id', 'int|str', True, False, False, (), ''),
+    ),
     'hosts.delete': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
@@ -841,6 +885,16 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('cwd', 'str', False, False, False, (), ''),
         ('description', 'str', False, False, False, (), ''),
     ),
+    'hosts.export': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('name', 'str', False, False, False, (), ''),
+        ('host_type', 'str', False, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+        ('status', 'str', False, False, False, (), ''),
+        ('tag', 'str', False, False, True, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('format', 'str', False, False, False, ('csv', 'json'), ''),
+    ),
     'hosts.get': (
         ('id', 'int|str', True, False, False, (), ''),
     ),
@@ -848,6 +902,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
     ),
     'hosts.import_inventory': (
+        ('path', 'str', False, False, False, (), ''),
+        ('content', 'str', False, False, False, (), ''),
+        ('environment', 'str', False, False, False, (), ''),
+        ('host_type', 'str', False, False, False, ('ALI_ECS', 'PHY_HOST', 'TENCENT_CVM', 'TENCENT_CPM', 'CLOUDSTACK', 'CLOUDSTACK_OFFICE', 'OPENSTACK'), ''),
+        ('include', 'str', False, False, True, (), ''),
+        ('exclude', 'str', False, False, True, (), ''),
+    ),
+    'hosts.import_netbox': (
         ('path', 'str', False, False, False, (), ''),
         ('content', 'str', False, False, False, (), ''),
         ('environment', 'str', False, False, False, (), ''),

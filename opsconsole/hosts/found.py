@@ -17,6 +17,9 @@ class FoundHost:
     ssh_port: int | None = None
     ssh_user: str | None = None
     become: bool | None = None
+    location: str | None = None
+    os_type: str | None = None
+    description: str | None = None
     tags: set[str] = field(default_factory=set)
 
 

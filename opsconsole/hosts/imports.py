@@ -130,8 +130,9 @@ class _Import(Change[Import]):
         created: list[tuple[int, str]] = []
         for found in preview.create:
             host = Host(name=found.name, host_type=self.input.host_type, environment_id=environment.id)
-            host.address, host.ssh_port, host.ssh_user = found.address, found.ssh_port, found.ssh_user
-            host.become = True if found.become is None else found.become
+            for name, value in _fields(found, ()).items():
+                if name != "tags":
+                    setattr(host, name, value)
             tx.add(host)
             tx.flush()
             changes.set_tags(tx, host.id, sorted(found.tags))
@@ -180,6 +181,7 @@ def _row(operation: str, actor: str, key: int, name: str, op_type: str, before: 
 def _fields(host: FoundHost, tags: Sequence[str]) -> Json:
     """What the file says, as columns; tags are added to those there are."""
     said: Json = {"address": host.address, "ssh_port": host.ssh_port, "ssh_user": host.ssh_user, "become": host.become}
+    said |= {"location": host.location, "os_type": host.os_type, "description": host.description}
     fields = {name: value for name, value in said.items() if value is not None}
     if host.tags:
         fields["tags"] = sorted({*tags, *host.tags})
@@ -226,7 +228,8 @@ def _text(change_: _Import, default: Path | None) -> tuple[str, str, Path | None
     except OSError as error:
         raise InvalidParameter(field="path", reason=f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise InvalidParameter(field="path", reason=f"{path} is not UTF-8 text (byte {error.start})") from error
+        reason = f"{path} is not UTF-8 text (byte {error.start}); iconv -f latin1 -t utf-8 may help"
+        raise InvalidParameter(field="path", reason=reason) from error
 
 
 @change(
@@ -261,6 +264,22 @@ class ImportInventory(_Import):
 
             return parse_yaml(text), where
         return inventory.parse_ini(text), where
+
+
+@change(
+    "hosts.import_netbox",
+    summary="Import the devices of a NetBox CSV export; role, site and tags become tags; the plan is the preview",
+    permission="module.host.add_host",
+    input=Import,
+)
+class ImportNetbox(_Import):
+    operation = "hosts.import_netbox"
+
+    def read_file(self) -> tuple[Found, str]:
+        from opsconsole.hosts.netbox import parse
+
+        text, where, _ = _text(self, None)
+        return parse(text), where
 
 
 def _is_yaml(text: str, path: Path | None) -> bool:

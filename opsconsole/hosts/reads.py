@@ -37,13 +37,14 @@ class ListHosts(Paged):
 )
 async def list_hosts(ctx: Context, query: ListHosts) -> Json:
     def work(tx: Session) -> Json:
-        where = [visible(ctx.caller, "host.view_host"), *_filters(tx, query)]
+        where = [visible(ctx.caller, "host.view_host"), *filters(tx, query)]
         return page_of(tx, Host, where, [col(Host.id)], query, lambda rows: hosts_json(tx, rows, ctx.caller, ctx.now()))
 
     return await ctx.database.read(work)
 
 
-def _filters(tx: Session, query: ListHosts) -> list[ColumnElement[bool]]:
+def filters(tx: Session, query: ListHosts) -> list[ColumnElement[bool]]:
+    """WHERE clauses of the filters that were given."""
     found: list[ColumnElement[bool]] = []
     if query.name:
         dialect = tx.get_bind().dialect.name
