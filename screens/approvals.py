@@ -242,6 +242,9 @@ class ApprovalScreen(ConsoleScreen):
         if action == "withdraw":
             return (Safe("") if row.mine else Safe(f"only {row.who} can")) if row.open else over
         if action == "perform":
+            task = row.record.get("task_id")
+            if task and row.open:
+                return join([Safe("it begins by itself, as task"), Safe(task)], " ")
             mine = Safe("") if row.mine else Safe(f"only {row.who} can, who asked for it")
             return mine or (Safe("") if row.word == "approved" else over)
         if not row.open:

@@ -178,7 +178,9 @@ def detail_text(row: Asked, found: Mapping[str, Any] | None, now: float, plain: 
         lines += _of_request(row, record, now)
     elif record.get("closed_by"):
         lines.append(_pair("closed by", join([Safe(record["closed_by"]), Safe(record.get("note"))], ": ")))
-    if record.get("run_id"):
+    if record.get("task_id"):
+        lines.append(_pair("task", Safe(record["task_id"])))
+    elif record.get("run_id"):
         lines.append(_pair("run", Safe(record["run_id"])))
     if row.open and row.because and not row.mine:
         lines.append(content((row.because, "dim")))

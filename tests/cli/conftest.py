@@ -15,6 +15,9 @@ import pytest
 
 from opsconsole import index
 from tests.cli import sample
+from tests.cli.operators import pair
+
+__all__ = ["home", "pair", "program", "sampled"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from opsconsole import index, indexing
@@ -16,4 +17,8 @@ if __name__ == "__main__":
     index.OPERATIONS += made["OPERATIONS"]
     index.MODULES |= made["MODULES"]
     index.OPTIONS |= made["OPTIONS"]
+    if len(sys.argv) == 1:
+        from screens.render import form
+
+        form._schemas()[NAME] = indexing.schema_of(REGISTRY[NAME])
     raise SystemExit(main())
