@@ -28,31 +28,42 @@ MOST_JUDGED = 500
 
 def objection(caller: Caller, row: Approval) -> str | None:
     """Why this caller cannot decide the request; None when he can."""
-    return engine.objection(caller, find(row.operation).needs, engine.subjects_of(row.subjects), row.requester_persons)
+    return engine.objection(caller, find(row.operation).needs, row.subjects, row.requester_persons)
 
 
 def review_objection(caller: Caller, row: Review) -> str | None:
     """Why this caller cannot close the review: whoever could have been the second person then can."""
-    return engine.objection(caller, find(row.operation).needs, engine.subjects_of(row.subjects), row.who_persons)
+    return engine.objection(caller, find(row.operation).needs, row.subjects, row.who_persons)
 
 
 def decidable(tx: Session, caller: Caller, now: datetime) -> list[str]:
     """The ids of the open requests that this caller may decide."""
-    rows = tx.exec(
-        select(Approval)
-        .where(col(Approval.state).in_(engine.OPEN), Approval.expires_at > now)
-        .order_by(col(Approval.id).desc())
-        .limit(MOST_JUDGED)
-    )
-    return [row.id for row in rows if objection(caller, row) is None]
+    still = [col(Approval.state).in_(engine.OPEN), Approval.expires_at > now]
+    return _judged(tx, caller, Approval, Approval.requester_persons, still)
 
 
 def closable(tx: Session, caller: Caller) -> list[str]:
     """The ids of the open reviews that this caller may close."""
-    rows = tx.exec(
-        select(Review).where(col(Review.closed_at).is_(None)).order_by(col(Review.id).desc()).limit(MOST_JUDGED)
-    )
-    return [row.id for row in rows if review_objection(caller, row) is None]
+    return _judged(tx, caller, Review, Review.who_persons, [col(Review.closed_at).is_(None)])
+
+
+def _judged(tx: Session, caller: Caller, table: Any, persons: Any, still: list[Any]) -> list[str]:
+    """Of the newest open rows those without an objection. The objects are read only where it depends on them."""
+    open_rows = select(table.id, table.operation, persons).where(*still).order_by(col(table.id).desc())
+    found: list[str] = []
+    depends: dict[str, str] = {}
+    for row_id, operation, names in tx.exec(open_rows.limit(MOST_JUDGED)):
+        said = engine.general_objection(caller, find(operation).needs, names)
+        if said is None:
+            found.append(row_id)
+        elif isinstance(said, engine.Depends):
+            depends[row_id] = operation
+    if depends:
+        objects = select(table.id, table.subjects, persons).where(col(table.id).in_(list(depends)))
+        for row_id, kept, names in tx.exec(objects):
+            if engine.objection(caller, find(depends[row_id]).needs, kept, names) is None:
+                found.append(row_id)
+    return found
 
 
 def visible_approvals(tx: Session, ctx: Context) -> list[Any]:
@@ -96,7 +107,7 @@ def approval_json(row: Approval, caller: Caller, now: datetime) -> Json:
         "state": state,
         "permission": row.permission,
         "level": row.level,
-        "targets": len(row.plan.get("targets") or ()),
+        "targets": len(row.subjects),
         "plan_digest": row.plan_digest,
         "requester": row.requester,
         "persons": row.requester_persons,

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 from sqlalchemy import func
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from data.models import Approval, Review
@@ -83,6 +84,7 @@ async def list_approvals(ctx: Context, query: ListApprovals) -> Json:
             [col(Approval.id).desc()],
             query,
             lambda rows: [approval_json(row, ctx.caller, now) for row in rows],
+            options=(defer(Approval.plan), defer(Approval.input), defer(Approval.sealed)),  # type: ignore[arg-type]
         )
 
     return await ctx.database.read(work)

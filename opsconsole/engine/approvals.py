@@ -18,7 +18,7 @@ from data.models import Approval, User
 from opsconsole.engine import audit
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.canonical import utc_text
-from opsconsole.engine.decide import Needs, Subject, decide
+from opsconsole.engine.decide import Needs, Subject, decide, holds_everywhere
 from opsconsole.engine.errors import ApprovalInvalid, NobodyCanApprove, PlanStale, StateConflict
 from opsconsole.engine.given import Given
 from opsconsole.engine.plan import Confirmation, Plan
@@ -57,8 +57,7 @@ def sealed_for(approval_id: str) -> str:
 
 def subjects_json(plan: Plan) -> list[Any]:
     """The targets as permissions see them, as they are kept beside an approval or a review."""
-    found = [t.subject for t in plan.targets]
-    return [[s.kind, s.name, dict(s.ids), s.owner_id, s.environment] for s in dict.fromkeys(found)]
+    return [[s.kind, s.name, dict(s.ids), s.owner_id, s.environment] for s in (t.subject for t in plan.targets)]
 
 
 def subjects_of(kept: Sequence[Any]) -> list[Subject]:
@@ -73,15 +72,38 @@ def eligible(tx: Session, needs: Needs, subjects: Sequence[Subject], without: Co
     return who_could_all(tx, needs, subjects, without=without)
 
 
-def objection(caller: Caller, needs: Needs, subjects: Sequence[Subject], persons: Collection[str]) -> str | None:
-    """Why this caller cannot be the second person beside these first ones; None when he can."""
+def objection(caller: Caller, needs: Needs, kept: Sequence[Any], persons: Collection[str]) -> str | None:
+    """Why this caller cannot be the second person beside these first ones; None when he can. `kept` are the subjects as
+    `subjects_json` wrote them."""
+    if not kept:
+        return "the request names no target"
+    found = general_objection(caller, needs, persons)
+    return found if isinstance(found, str) or found is None else _special_objection(caller, needs, kept)
+
+
+class Depends:
+    """The answer depends on the objects."""
+
+
+DEPENDS = Depends()
+
+
+def general_objection(caller: Caller, needs: Needs, persons: Collection[str]) -> str | Depends | None:
+    """The same before any object is looked at: a reason that holds for all, None when none can hold for any."""
     same = sorted(caller.persons & set(persons))
     if same:
         return f"{same[0]} cannot be the second person to himself"
+    decision = decide(caller, unfrozen(needs), None)
+    if not decision.allowed:
+        return decision.because
+    second = needs.target_permission
+    everywhere = holds_everywhere(caller, needs.permission) and (second is None or holds_everywhere(caller, second))
+    return None if everywhere else DEPENDS
+
+
+def _special_objection(caller: Caller, needs: Needs, kept: Sequence[Any]) -> str | None:
     wanted = unfrozen(needs)
-    if not subjects:
-        return "the request names no target"
-    for subject in subjects:
+    for subject in subjects_of(kept):
         decision = decide(caller, wanted, subject)
         if not decision.allowed:
             return f"{decision.because} on {subject.name}"
@@ -248,7 +270,7 @@ def _refuse_unfit(tx: Session, row: Approval, persons: Collection[str]) -> None:
         raise ApprovalInvalid(id=row.id, reason=f"its approver {row.decided_by} is no user any more")
     same = sorted(set(row.decided_persons) & set(persons))
     because = f"{same[0]} cannot be the second person to himself" if same else None
-    because = because or objection(caller_of(tx, user), find(row.operation).needs, subjects_of(row.subjects), persons)
+    because = because or objection(caller_of(tx, user), find(row.operation).needs, row.subjects, persons)
     if because is None:
         behind = select(User.username).where(col(User.username).in_(row.decided_persons), User.status != "enabled")
         disabled = tx.exec(behind).first()

@@ -31,10 +31,12 @@ def page_of(
     shape: Callable[[list[M]], list[Json]],
     *,
     key: Any = None,
+    options: Sequence[Any] = (),
 ) -> Json:
     """One page of `model`. The keys are looked up first and only the rows of the page are read.
 
-    A page above the last is empty with the right count. `shape` turns the rows of the page into JSON, in order.
+    A page above the last is empty with the right count. `shape` turns the rows of the page into JSON, in order;
+    `options` say what of a row need not be read.
     """
     identity = key if key is not None else model.__table__.c.id  # type: ignore[attr-defined]
     count = tx.exec(select(func.count()).select_from(model).where(*where)).one()
@@ -42,7 +44,11 @@ def page_of(
     wanted = select(identity).where(*where).order_by(*order).offset(start).limit(asked.page_size)
     keys = list(tx.exec(wanted).all()) if start < count else []
     name = identity.name
-    rows = {getattr(row, name): row for row in tx.exec(select(model).where(identity.in_(keys)))} if keys else {}
+    rows = (
+        {getattr(row, name): row for row in tx.exec(select(model).where(identity.in_(keys)).options(*options))}
+        if keys
+        else {}
+    )
     return envelope(shape([rows[k] for k in keys]), count, asked)
 
 
