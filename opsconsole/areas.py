@@ -9,6 +9,7 @@ AREAS = (
     "opsconsole.hosts.changes",
     "opsconsole.hosts.guards",
     "opsconsole.hosts.keys",
+    "opsconsole.hosts.shell",
     "opsconsole.hosts.imports",
     "opsconsole.hosts.status",
     "opsconsole.hosts.export",

@@ -138,6 +138,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.protect', 'Protect a host: dangerous operations on it are refused', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
     ('hosts.scan_key', 'Show the ssh host keys a host shows now, and whether they are trusted', 'host.login_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.keys', False, False),
     ('hosts.set_credential', 'Say which stored credential opens a host over ssh', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
+    ('hosts.shell', 'Say which command opens a shell on a host, and note in the journal that it was asked for', 'host.login_host', 'low', 'action', ('host',), 's', 'opsconsole.hosts.shell', False, False),
     ('hosts.trust', 'Accept the ssh host key a host shows now', 'host.login_host', 'high', 'action', ('host',), '', 'opsconsole.hosts.keys', False, False),
     ('hosts.unprotect', 'Take the protection off a host', 'host.edit_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.guards', False, False),
     ('hosts.update', 'Change a host', 'host.edit_host', 'low', 'write', ('host',), 'e', 'opsconsole.hosts.changes', False, False),
@@ -951,6 +952,9 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'hosts.set_credential': (
         ('id', 'int|str', True, False, False, (), ''),
         ('credential', 'int|str', True, False, False, (), ''),
+    ),
+    'hosts.shell': (
+        ('id', 'int|str', True, False, False, (), ''),
     ),
     'hosts.trust': (
         ('host', 'int|str', True, False, False, (), ''),

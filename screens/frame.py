@@ -164,6 +164,10 @@ class ConsoleScreen(Screen[None]):
         for level in ("dev", "stage", "prod"):
             self.set_class(heading.level == level, f"-level-{level}")
 
+    def host_here(self) -> str:
+        """The host that what is under the cursor belongs to; empty for none."""
+        return ""
+
     def place(self) -> list[Safe]:
         """What tells this screen from others of its depth; empty for the root of a mode."""
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from textual import on, work
@@ -42,7 +42,6 @@ class HostsScreen(ConsoleScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new", id="hosts.new"),
         Binding("e", "edit", "edit", id="hosts.edit"),
-        Binding("s", "services", "services", id="hosts.services"),
         Binding("a", "actions", "actions", id="hosts.actions"),
         Binding("I", "import", "import", id="hosts.import"),
         Binding("K", "trust", "trust key", id="hosts.trust"),
@@ -176,7 +175,17 @@ class HostsScreen(ConsoleScreen):
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:
-        self.action_edit()
+        self.action_services()
+
+    def host_here(self) -> str:
+        row = self.current
+        return row.host.asked if row is not None else ""
+
+    def targets(self) -> list[HostRow]:
+        """What a change is about: the marked hosts, else the one under the cursor."""
+        if self.rows.marks:
+            return [self.rows.records[key] for key in self.rows.marked()]
+        return [self.current] if self.current is not None else []
 
     def action_services(self) -> None:
         """The services of this host, in their own screen."""
@@ -231,7 +240,11 @@ class HostsScreen(ConsoleScreen):
             self._with_row(lambda forms, record: forms.edit(record))
 
     def action_begin_maintenance(self) -> None:
-        self._with_row(lambda forms, record: forms.maintenance(record))
+        found = self.targets()
+        if found:
+            self._open(lambda forms: forms.maintenance([row.record for row in found]))
+        else:
+            self._nothing_here()
 
     def action_new_environment(self) -> None:
         self._open(lambda forms: forms.environment())
@@ -252,9 +265,8 @@ class HostsScreen(ConsoleScreen):
         self._simple("hosts.maintenance.end", "ending maintenance of")
 
     def action_protect(self) -> None:
-        """Protect, or take the protection off."""
-        row = self.current
-        if row is not None and row.protected:
+        """Protect, or take the protection off where all of them have it."""
+        if all(row.protected for row in self.targets()):
             self._simple("hosts.unprotect", "taking the protection off")
         else:
             self._simple("hosts.protect", "protecting")
@@ -263,17 +275,27 @@ class HostsScreen(ConsoleScreen):
         self._simple("hosts.delete", "deleting the host")
 
     def _simple(self, operation: str, doing: str) -> None:
-        row, client = self.current, self.console.client
-        if row is None or client is None:
+        found, client = self.targets(), self.console.client
+        if not found or client is None:
             self._nothing_here()
             return
-        self.perform(client, Order(operation, {"id": row.record.get("id")}, Safe(f"{doing} {row.host.name}")))
+        orders = {
+            row.host.name: Order(operation, {"id": row.record.get("id")}, Safe(f"{doing} {row.host.name}"))
+            for row in found
+        }
+        label = Safe(f"{doing}: {len(found)} hosts" if len(found) > 1 else "")
+        self.perform(client, label, orders)
 
     @work(group="act", exit_on_error=False)
-    async def perform(self, client: Client, order: Order) -> None:
+    async def perform(self, client: Client, label: Safe, orders: Mapping[Safe, Order]) -> None:
         """Plan, confirm, call, report; the table is read anew afterwards."""
-        with reported(self.console, order.label):
-            await Performing(self.console, client).finish(order)
+        performing = Performing(self.console, client)
+        if len(orders) > 1:
+            await performing.each(label, orders)
+        else:
+            for order in orders.values():
+                with reported(self.console, order.label):
+                    await performing.finish(order)
         self.action_refresh()
 
     def action_trust(self) -> None:
@@ -294,31 +316,36 @@ class HostsScreen(ConsoleScreen):
 
     def action_actions(self) -> None:
         """Everything that can be done here, with the reason where it cannot."""
-        row = self.current
-        if row is None:
+        found = self.targets()
+        if not found:
             self._nothing_here()
-        else:
-            self.app.push_screen(Menu(row.host.name, entries(row, self.console.read_only)), self._chosen)
+            return
+        title = found[0].host.name if len(found) == 1 else Safe(f"{len(found)} marked hosts")
+        self.app.push_screen(Menu(title, entries(found, self.console.read_only)), self._chosen)
 
     async def _chosen(self, chosen: str | None) -> None:
         if chosen:
             await self.run_action(chosen)
 
 
-def entries(row: HostRow, read_only: Safe) -> list[Entry]:
-    """The action menu of a host."""
+def entries(rows: Sequence[HostRow], read_only: Safe) -> list[Entry]:
+    """The action menu of one host or of several marked ones."""
+    row, several = rows[0], len(rows) > 1
     frozen = Safe(f"read-only: {read_only}") if read_only else Safe("")
-    local = Safe("this is the machine the console runs on") if row.local else Safe("")
-    key = local or (Safe("") if key_is_open(row) else Safe("its key is known, or it was not asked yet"))
-    ends = Safe("") if row.maintenance else Safe("nobody works on it")
+    local = Safe("this is the machine the console runs on") if any(row.local for row in rows) else Safe("")
+    one = Safe("one host at a time") if several else Safe("")
+    key = one or local or (Safe("") if key_is_open(row) else Safe("its key is known, or it was not asked yet"))
+    ends = Safe("") if any(row.maintenance for row in rows) else Safe("nobody works on it")
+    protected = all(row.protected for row in rows)
     found = [
-        ("services", "s", "its services", Safe("")),
-        ("edit", "e", "edit its record", frozen),
-        ("trust", "K", "trust its key", frozen or key),
-        ("protect", "p", "take its protection off" if row.protected else "protect it", frozen),
+        ("services", "", "its services", one),
+        ("app.shell", "s", "a shell", one or frozen),
+        ("edit", "e", "edit the record", one or frozen),
+        ("trust", "K", "trust the key", frozen or key),
+        ("protect", "p", "take the protection off" if protected else "protect", frozen),
         ("begin_maintenance", "m", "begin maintenance", frozen),
         ("end_maintenance", "M", "end maintenance", frozen or ends),
-        ("delete", "D", "delete its record", frozen or local),
+        ("delete", "D", "delete the record", frozen or local),
     ]
     return [Entry(name, letter, Safe(title), not why, why) for name, letter, title, why in found]
 

@@ -65,16 +65,23 @@ class HostForms:
             before=record,
         )
 
-    def maintenance(self, record: Mapping[str, Any]) -> Form:
-        """Nobody else may change anything on it meanwhile."""
-        name = str(record.get("name"))
-        return self._form(
-            "hosts.maintenance.begin",
-            f"Maintenance of {name}",
-            {"id": record.get("id")},
-            f"beginning maintenance of {_kept(name)}",
-            hide=("id",),
-        )
+    def maintenance(self, records: Sequence[Mapping[str, Any]]) -> Form:
+        """Nobody else may change anything on them meanwhile; said once, done on each."""
+        operation = "hosts.maintenance.begin"
+        names = [Safe(record.get("name")) for record in records]
+        title = f"Maintenance of {names[0] if len(names) == 1 else f'{len(names)} hosts'}"
+        performing = Performing(self._console, self._client)
+
+        async def submit(data: Json) -> Any:
+            orders = {
+                name: Order(operation, {"id": record.get("id"), **data}, Safe(f"beginning maintenance of {name}"))
+                for name, record in zip(names, records, strict=True)
+            }
+            if len(orders) == 1:
+                return await performing.finish(orders[names[0]])
+            return await performing.each(Safe(f"beginning maintenance of {len(names)} hosts"), orders) or None
+
+        return Form(title, _arranged(fields(schema(operation), ("id",))), submit, helps=HELPS)
 
     def environment(self) -> Form:
         """A new ring of machines."""

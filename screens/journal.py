@@ -101,6 +101,10 @@ class JournalScreen(ConsoleScreen):
         self.pane.body.focus()
         self.follow()
 
+    def host_here(self) -> str:
+        hosts = {host for host, _ in self.targets}
+        return hosts.pop() if len(hosts) == 1 else ""
+
     def place(self) -> list[Safe]:
         return [self._about, Safe("journal")]
 

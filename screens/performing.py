@@ -125,6 +125,32 @@ class Performing:
             last = await self.run(order)
         return done
 
+    async def each(self, label: Safe, orders: Mapping[Safe, Order]) -> list[Done]:
+        """Several orders one after the other, each with its own plan, by what they are about; one report for all.
+
+        What fails does not keep the others back; who leaves a plan leaves all that would come after it.
+        """
+        found: dict[str, Outcome] = {}
+        done: list[Done] = []
+        left, watched = False, True
+        for name, order in orders.items():
+            try:
+                one = None if left else await self.run(order)
+            except OperationFailed as error:
+                found[name] = Outcome(Safe(""), name, "failed", Safe(error.message))
+                continue
+            if one is None:
+                left = True
+                found[name] = Outcome(Safe(""), name, "skipped", Safe("you left the plan"))
+                continue
+            done.append(one)
+            watched = watched and one.watched
+            found[name] = next(iter(one.found.values()), Outcome(Safe(""), name, "done", Safe("")))
+        again = await self.report(Order("", {}, label), Done(None, found, watched=watched))
+        if again:
+            done += await self.each(label, {name: order for name, order in orders.items() if name in again})
+        return done
+
     async def _confirmed(self, plan: Json, notice: Safe | None, *, show: bool) -> Answer | None:
         if ladder(plan).rung == 0 and not show:
             return Answer(None)

@@ -276,6 +276,10 @@ class ServicesScreen(ConsoleScreen):
         """The row under the cursor."""
         return self.rows.records.get(self.table.cursor or "")
 
+    def host_here(self) -> str:
+        item = self.current
+        return item.host.asked if item is not None else ""
+
     def targets(self) -> list[Target]:
         """What an action is about: the marked services, else the one under the cursor."""
         items = [self.rows.records[key] for key in self.rows.marked()] if self.rows.marks else [self.current]

@@ -66,7 +66,12 @@ class Fleet:
             process.stdout.write(data)
             await process.stdout.drain()
 
-        command = process.command or ""
+        if process.command is None:
+            process.stdout.write(f"{self._plans[port].name} is simulated: there is no shell on it.
+".encode())
+            process.exit(0)
+            return
+        command = process.command
         wanted = command.endswith(("-s'", "-s")) or " opsconsole-job " in command
         stdin = await process.stdin.read(_MOST_STDIN) if wanted else b""
         if self._plans[port].way == "slow":

@@ -43,6 +43,7 @@ class Desk(Console):
         Binding("Y", "copy_row", "copy the row", id="copy.row", show=False),
         Binding("ctrl+s", "dump", "save what is shown", id="dump.table", show=False),
         Binding("f8", "dump_screen", "save the screen", id="dump.screen", show=False),
+        Binding("s", "shell", "a shell on the host", id="shell.open", show=False),
         Binding("ctrl+z", "to_shell", "to the shell", id="suspend", show=False),
     ]
 
@@ -339,12 +340,33 @@ class Desk(Console):
         if path is not None:
             self.say(f"saved in {path}", "ok")
 
+    # Out of here
+
     def action_to_shell(self) -> None:
         """`ctrl+z`, where the person has a shell to come back from."""
-        if self.facts.get("mode") != "personal" or self.facts.get("captive"):
-            self.say("there is no shell behind this console", "warn")
+        from screens.shell.outside import not_here
+
+        if reason := not_here(self):
+            self.say(reason, "warn")
         else:
             self.action_suspend_process()
+
+    def action_shell(self) -> None:
+        """A shell on the host under the cursor."""
+        screen = self.screen
+        host = screen.host_here() if isinstance(screen, ConsoleScreen) else ""
+        if not host or self.client is None:
+            self.say("no host here", "warn")
+        elif self.read_only:
+            self.say(join([Safe("a shell: read-only:"), self.read_only], " "), "warn")
+        else:
+            self.open_shell(self.client, host)
+
+    @work(group="act", exit_on_error=False)
+    async def open_shell(self, client: Client, host: str) -> None:
+        from screens.shell.outside import shell_on
+
+        await shell_on(self, client, host)
 
     def copy_to_clipboard(self, text: str) -> None:
         """What the library's own widgets copy goes the same way."""

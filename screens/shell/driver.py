@@ -1,15 +1,16 @@
-"""The library's terminal driver with two differences: a paste is text whatever is in it, and esc is answered sooner."""
+"""The library's terminal driver with two differences: a paste is text whatever is in it, and esc is always esc."""
 
 from __future__ import annotations
 
 import os
+import re
 import selectors
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import Final
 
 from textual import events
-from textual._parser import ParseError
+from textual._parser import ParseError, ParseTimeout
 from textual._time import get_time
 from textual._xterm_parser import BRACKETED_PASTE_END, BRACKETED_PASTE_START, XTermParser
 from textual.drivers.linux_driver import LinuxDriver
@@ -17,6 +18,8 @@ from textual.message import Message
 
 MOST_PASTED: Final = 1024 * 1024
 """Characters kept of one paste."""
+_NO_SEQUENCE: Final = re.compile(r"[^\x1b\[O\]PX^_\x00-\x1f\x7f]")
+_ESCAPE_AND_KEY: Final = re.compile(rf"\x1b(?={_NO_SEQUENCE.pattern})")
 READ_SIZE: Final = 65536
 LOOK_EVERY: Final = 0.1
 
@@ -45,6 +48,8 @@ class KeyParser(XTermParser):
         if begun and (begun + data).startswith(BRACKETED_PASTE_START):
             self._start_again()
             data = begun + data
+        elif begun == "\x1b" and _NO_SEQUENCE.match(data):
+            yield from self._escape_now()
         while data:
             if self._pasting:
                 pasted, data = self._take(data)
@@ -52,10 +57,28 @@ class KeyParser(XTermParser):
                     yield events.Paste(pasted.replace("\x00", ""))
                 continue
             before, mark, data = data.partition(BRACKETED_PASTE_START)
-            if before:
-                yield from super().feed(before)
+            yield from self._typed(before)
             self._pasting = bool(mark)
             self._begun = "" if mark else _half_mark(begun + before)
+
+    def _typed(self, data: str) -> Iterator[Message]:
+        """Keys. An escape and the key after it come together over a slow line; that is no key with alt."""
+        start = 0
+        for found in _ESCAPE_AND_KEY.finditer(data):
+            if found.start() > start:
+                yield from super().feed(data[start : found.start()])
+            yield from super().feed("\x1b")
+            yield from self._escape_now()
+            start = found.end()
+        if start < len(data):
+            yield from super().feed(data[start:])
+
+    def _escape_now(self) -> Iterator[Message]:
+        """The escape that waits for more is a key of its own."""
+        self._timeout_time = None
+        self._awaiting = self._gen.throw(ParseTimeout())
+        while self._tokens:
+            yield self._tokens.popleft()
 
     def _start_again(self) -> None:
         """The library forgets the escape it was waiting over."""

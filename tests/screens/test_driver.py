@@ -58,6 +58,12 @@ def test_other_keys_are_the_library_s() -> None:
     assert read("\x1b[21~", "\x1b[A", "\x1bOP", "é", "\x1b[20~") == ["f10", "up", "f1", "é", "f9"]
 
 
+def test_escape_and_the_key_after_it_are_two_keys_however_they_come() -> None:
+    for pieces in (("\x1b:q",), ("\x1b", ":q"), ("\x1b:", "q")):
+        assert read(*pieces) == ["escape", "colon", "q"], pieces
+    assert read("\x1b\x1bj", "\x1b[A\x1bé") == ["escape", "escape", "j", "up", "escape", "é"]
+
+
 def test_escape_alone_is_escape_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(driver, "get_time", lambda: now)

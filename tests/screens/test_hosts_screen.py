@@ -115,11 +115,14 @@ def test_every_cell_is_safe_whatever_the_house_says() -> None:
 
 def test_the_menu_says_why_not() -> None:
     row = parse_row(record(1, "local", local=True), None, NOW)
-    because = {entry.id: entry.because for entry in entries(row, Safe(""))}
+    because = {entry.id: entry.because for entry in entries([row], Safe(""))}
     assert because["delete"] == because["trust"] == "this is the machine the console runs on"
     assert because["end_maintenance"] == "nobody works on it"
     assert because["edit"] == ""
-    assert {e.because for e in entries(row, Safe("frozen"))} == {"", "read-only: frozen"}
+    assert {e.because for e in entries([row], Safe("frozen"))} == {"", "read-only: frozen"}
+    several = {entry.id: entry.because for entry in entries([row, row], Safe(""))}
+    assert several["edit"] == several["app.shell"] == "one host at a time"
+    assert several["protect"] == ""
 
 
 async def test_a_new_host_from_the_keyboard() -> None:
@@ -141,7 +144,7 @@ async def test_an_edit_sends_only_what_differs_and_the_version_seen() -> None:
     client.plan_more = {"rung": 0, "expect": None}
     async with hosts(client) as (app, pilot, screen):
         assert screen.table.move_to("3")
-        await pilot.press("enter")
+        await pilot.press("e")
         await until(pilot, lambda: isinstance(app.screen, Form))
         form = app.screen
         assert isinstance(form, Form)
@@ -230,6 +233,45 @@ async def test_delete_and_guards_go_through_plans() -> None:
         assert asked(client, "hosts.maintenance.begin") == [({"id": 2, "reason": "disk"}, None, None)]
 
 
+async def test_what_is_done_on_marks_is_done_on_each_and_said_once() -> None:
+    client = house()
+    client.plan_more = {"rung": 0, "expect": None}
+    refused = OperationFailed({"code": "state_conflict", "message": "somebody works on it"}, 5)
+    client.results = [{}, refused, {}]
+    async with hosts(client) as (app, pilot, screen):
+        for key in ("2", "3"):
+            screen.table.move_to(key)
+            await pilot.press("space")
+        await pilot.press("p")
+        await until(pilot, lambda: "1 done, 1 failed" in screen_text(app) or "1 failed, 1 done" in screen_text(app))
+        assert "somebody works on it" in screen_text(app)
+        assert [data for data, _, _ in asked(client, "hosts.protect")] == [{"id": 2}, {"id": 3}]
+        await pilot.press("r")
+        await until(pilot, lambda: app.screen is screen and len(asked(client, "hosts.protect")) == 3)
+        assert asked(client, "hosts.protect")[-1][0] == {"id": 3}
+        await pilot.press("m")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        assert "Maintenance of 2 hosts" in screen_text(app)
+        await pilot.press(*"disk", "ctrl+s")
+        await until(pilot, lambda: len(asked(client, "hosts.maintenance.begin")) == 2)
+        assert {data["reason"] for data, _, _ in asked(client, "hosts.maintenance.begin")} == {"disk"}
+
+
+async def test_who_leaves_one_plan_leaves_the_rest() -> None:
+    client = house()
+    client.plan_more = {"rung": 3, "expect": "db1", "needs_reason": True}
+    async with hosts(client) as (app, pilot, screen):
+        for key in ("2", "3"):
+            screen.table.move_to(key)
+            await pilot.press("space")
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.press("escape")
+        await until(pilot, lambda: "2 skipped" in screen_text(app))
+        assert asked(client, "hosts.delete") == []
+        assert len(client.planned) == 1
+
+
 async def test_the_table_follows_what_others_change() -> None:
     client = house()
     async with hosts(client) as (_, pilot, screen):
@@ -242,7 +284,7 @@ async def test_services_of_a_host_are_shown_alone() -> None:
     client = house()
     async with hosts(client) as (app, pilot, screen):
         screen.table.move_to("3")
-        await pilot.press("s")
+        await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, ServicesScreen))
         assert isinstance(app.screen, ServicesScreen)
         await until(pilot, lambda: "host web1 hides" in screen_text(app))
@@ -255,7 +297,7 @@ async def test_readonly_opens_no_form() -> None:
     client = house()
     async with hosts(client, readonly=True) as (app, pilot, screen):
         screen.table.move_to("3")
-        await pilot.press("n", "e", "enter", "D", "p", "K", "m", "I", "E")
+        await pilot.press("n", "e", "D", "p", "K", "m", "I", "E", "s")
         await pilot.pause()
         assert app.screen is screen
         assert client.planned == []
