@@ -67,8 +67,7 @@ class Fleet:
             await process.stdout.drain()
 
         if process.command is None:
-            process.stdout.write(f"{self._plans[port].name} is simulated: there is no shell on it.
-".encode())
+            process.stdout.write(f"{self._plans[port].name} is simulated: there is no shell on it.\r\n".encode())
             process.exit(0)
             return
         command = process.command

@@ -128,10 +128,10 @@ def freeze(rows: Rows[Unit], plain: Plain, *, frozen: bool) -> None:
     elif plain.held is not None:
         rows.thaw()
         held, plain.held = plain.held, None
-        before = set(plain.records)
+        before, marks = set(plain.records), set(plain.marks)
         for what, value in held:
             plain.take(what, value)
-        plain.marks &= before & plain.records.keys()
+        plain.marks = marks & before & plain.records.keys()
 
 
 def expected(rows: Rows[Unit], plain: Plain) -> list[str]:
