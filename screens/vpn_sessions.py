@@ -14,9 +14,11 @@ from textual.widgets import Static
 
 from opsconsole.client import Client, Json
 from screens.frame import ConsoleModal, ConsoleScreen, reported
+from screens.hosts_forms import rows_of
 from screens.performing import Order, Performing
 from screens.render.vpn_session import SPEC, SessionRow, parse_server, parse_session, session_key
 from screens.text import Safe, content
+from screens.vpn_servers_forms import ServerForms
 from screens.widgets.header import HeaderLine
 from screens.widgets.line import Line
 from screens.widgets.menu import Entry, Menu
@@ -29,7 +31,7 @@ TICK: Final = 1.0
 EVERY: Final = 4.0
 """Seconds between two looks while somebody looks; each costs every server one short conversation."""
 REVOCATIONS_EVERY: Final = 20.0
-_CHANGING: Final = ("kill", "enforce", "publish")
+_CHANGING: Final = ("kill", "enforce", "publish", "new", "edit")
 
 
 class VpnSessionsScreen(ConsoleScreen):
@@ -41,6 +43,8 @@ class VpnSessionsScreen(ConsoleScreen):
         Binding("p", "publish", "publish CRL", id="vpn.servers.publish_crl"),
         Binding("F", "enforce", "finish revocations", id="vpn.revocations.enforce"),
         Binding("a", "actions", "actions", id="vpn.sessions.actions"),
+        Binding("n", "new", "new server", id="vpn.servers.create", show=False),
+        Binding("e", "edit", "edit server", id="vpn.servers.update", show=False),
         Binding("ctrl+r", "refresh", "refresh", id="vpn.sessions.refresh", show=False),
         Binding("q", "back", "back", id="vpn.sessions.back", show=False),
     ]
@@ -127,7 +131,7 @@ class VpnSessionsScreen(ConsoleScreen):
                 made[f"v{record.get('server_id')}"] = row
         self._before, self._before_at = sessions, at
         gone = [key for key in self.rows.records if key not in made]
-        none = "no OpenVPN server is known: vpn servers create" if not alarms else "nobody is connected"
+        none = "no OpenVPN server is known: n makes one known" if not alarms else "nobody is connected"
         self.table.empty = Safe(none)
         self.table.changed(self.rows.update(made, gone))
         self.pane.retitle()
@@ -190,6 +194,45 @@ class VpnSessionsScreen(ConsoleScreen):
         """Plan, confirm, call, report; the servers are asked anew afterwards."""
         with reported(self.console, order.label):
             await Performing(self.console, client).finish(order)
+        self.action_refresh()
+
+    def action_new(self) -> None:
+        """Make a server known; of which authority is asked where there are several."""
+        client = self.console.client
+        if client is None:
+            self.console.say("the house is not there yet", "warn")
+        else:
+            self.make_known(client)
+
+    @work(group="form", exclusive=True, exit_on_error=False)
+    async def make_known(self, client: Client) -> None:
+        """The authority first, then the form."""
+        with reported(self.console, "listing the authorities"):
+            cas = {str(row.get("id")): row for row in rows_of(await client.call("vpn.cas.list", {}))}
+            if not cas:
+                self.console.say("a server needs an authority first: A on the VPN screen, then n", "warn")
+                return
+            chosen: str | None = next(iter(cas))
+            if len(cas) > 1:
+                offered = [Entry(key, "", Safe(row.get("name"))) for key, row in cas.items()]
+                chosen = await self.app.push_screen_wait(Menu(Safe("its clients are of"), offered))
+            if chosen:
+                await self.app.push_screen_wait(ServerForms(self.console, client).create(cas[chosen]))
+        self.action_refresh()
+
+    def action_edit(self) -> None:
+        row, client = self.current, self.console.client
+        if row is None or client is None:
+            self.console.say("no server here", "warn")
+        else:
+            self.change_record(client, row)
+
+    @work(group="form", exclusive=True, exit_on_error=False)
+    async def change_record(self, client: Client, row: SessionRow) -> None:
+        """The record as it is now, in its form."""
+        with reported(self.console, f"reading the record of {row.server}"):
+            record = await client.call("vpn.servers.get", {"id": row.record.get("server_id")})
+            await self.app.push_screen_wait(ServerForms(self.console, client).edit(record))
         self.action_refresh()
 
     def action_inspect(self) -> None:
@@ -266,6 +309,8 @@ def entries(row: SessionRow, read_only: Safe) -> list[Entry]:
         ("kill", "K", "end this session", frozen or number),
         ("inspect", "i", "look at its server", Safe("")),
         ("publish", "p", "publish the newest list to its server", frozen),
-        ("enforce", "F", "finish revocations that are not effective", frozen),
+        ("enforce", "F", "finish open revocations", frozen),
+        ("edit", "e", "edit the record of its server", frozen),
+        ("new", "n", "make another server known", frozen),
     ]
     return [Entry(name, letter, Safe(title), not why, why) for name, letter, title, why in found]

@@ -13,6 +13,8 @@ from opsconsole.client import Json
 from screens.app import OpsConsole
 from screens.render.vpn_session import SPEC, Traffic, parse_server, parse_session, rate, size, total
 from screens.vpn_sessions import FindingsPane, VpnSessionsScreen, findings
+from screens.widgets.form import Form
+from screens.widgets.menu import Menu
 from screens.widgets.plan import PlanPane
 from screens.widgets.rows import View
 from tests.screens.fake import HOSTILE, NOW, FakeClient, iso
@@ -182,3 +184,49 @@ def test_a_good_server_is_said_to_be_good() -> None:
         "list 7 with 2 entries is good until 2026-12-24 10:00 UTC",
     ]
     assert parse_server(server(1, "site"), []) is None
+
+
+async def test_a_new_server_is_asked_for_in_a_form() -> None:
+    client = house()
+    client.reads["vpn.cas.list"] = [{"id": 7, "name": "Net CA"}]
+    client.reads["hosts.list"] = {"results": [{"name": "vpn1"}], "next": None}
+    client.reads["environments.list"] = [{"name": "prod"}]
+    async with sessions(client) as (app, pilot, _):
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        assert "Net CA" in screen_text(app)
+        for text in ("office", "vpn1", "/etc/openvpn/server/office.conf"):
+            await pilot.press(*text.replace(" ", ""), "tab")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: client.planned)
+        operation, data = client.planned[-1]
+        assert operation == "vpn.servers.create"
+        assert data == {"ca_id": 7, "name": "office", "host": "vpn1", "config_path": "/etc/openvpn/server/office.conf"}
+
+
+async def test_of_several_authorities_one_is_chosen_first() -> None:
+    client = house()
+    client.reads["vpn.cas.list"] = [{"id": 7, "name": "Net CA"}, {"id": 8, "name": "Old CA"}]
+    async with sessions(client) as (app, pilot, screen):
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(app.screen, Menu))
+        assert "Old CA" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is screen)
+        client.reads["vpn.cas.list"] = []
+        await pilot.press("n")
+        await until(pilot, lambda: "needs an authority first" in screen_text(app))
+
+
+async def test_the_record_of_a_server_is_edited_with_its_version() -> None:
+    client = house()
+    record = {"id": 1, "name": "site", "config_path": "/etc/a.conf", "version": 4, "unit": None, "description": ""}
+    client.reads["vpn.servers.get"] = record
+    client.reads["environments.list"] = [{"name": "prod"}]
+    async with sessions(client) as (app, pilot, screen):
+        assert screen.table.move_to("s1/3")
+        await pilot.press("e")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        await pilot.press("end", "2", "ctrl+s")
+        await until(pilot, lambda: client.planned)
+        assert client.planned[-1] == ("vpn.servers.update", {"id": 1, "version": 4, "name": "site2"})
