@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 from typing import Any
 
 import pytest
@@ -168,3 +170,32 @@ async def test_what_was_left_behind_is_swept(desks: MakeDesk, guest_a: Guest) ->
         await desk.plan("tasks.sweep", hosts=["a"])
     with pytest.raises(ObjectNotFound):
         await desk.plan("tasks.sweep", hosts=["nowhere"])
+
+
+async def test_the_unit_we_print_keeps_a_worker(guest_a: Guest) -> None:
+    """By systemd itself, in a guest that runs this very program: it is started, and started again after a kill."""
+    program = f"OPSCONSOLE_HOME=/root/console {sys.executable} -P -m opsconsole"
+    guest_a.sh(f"{program} worker --unit > /etc/systemd/system/opsconsole-worker.service")
+    try:
+        assert guest_a.ssh("systemd-analyze verify opsconsole-worker.service").stderr == ""
+        guest_a.sh("systemctl daemon-reload; systemctl start opsconsole-worker")
+
+        async def keeper() -> Any:
+            said = await asyncio.to_thread(guest_a.ssh, f"{program} jobs list")
+            return said.returncode == 0 and json.loads(said.stdout)["timekeeper"]
+
+        first = await until(keeper, 60)
+        guest_a.sh("systemctl kill -s KILL opsconsole-worker")
+
+        async def another() -> bool:
+            found = await keeper()
+            return bool(found) and found != first
+
+        assert await until(another, 60)
+        guest_a.sh("systemctl stop opsconsole-worker")
+        assert await keeper() is None or str(await keeper()).startswith("tick:")
+    finally:
+        guest_a.sh(
+            "systemctl stop opsconsole-worker; rm -rf /etc/systemd/system/opsconsole-worker.service /root/console;"
+            " systemctl daemon-reload"
+        )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,3 +202,29 @@ def test_the_database_is_restarted_in_the_middle(
     assert (task["state"], task["attempt"]) == ("finished", 1)
     assert effects.read_text("utf-8") == "done\n"
     assert place.output(task_id) == "".join(f"line {i}\n" for i in range(1, 51)) + "two\n"
+
+
+def test_whoever_watches_may_go_and_another_goes_on_from_the_same_byte(place: Place, tmp_path: Path) -> None:
+    place.worker()
+    task_id = place.execute(count_to(tmp_path / "effects"))
+    first = subprocess.Popen(
+        [sys.executable, "-P", "-m", "opsconsole", "tasks", "follow", task_id],
+        env=place.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert first.stdout is not None
+    seen, seq = "", 0
+    while "line 9\n" not in seen:
+        event = json.loads(first.stdout.readline())
+        if event["event"] == "output":
+            seen, seq = seen + event["text"], event["seq"]
+    first.kill()
+    first.wait(20)
+    first.stdout.close()
+    done = place.run("tasks", "follow", task_id, "--after", str(seq))
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    rest = "".join(event["text"] for event in events if event["event"] == "output")
+    assert seen + rest == "".join(f"line {i}\n" for i in range(1, LINES + 1))
+    assert (events[-1]["event"], events[-1]["state"]) == ("end", "finished")
