@@ -53,6 +53,8 @@ async def post(url: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, c
         raise TimedOut(host, _TRIED, f"no answer in {timeout:g} s") from None
     except ssl.SSLCertVerificationError as error:
         raise Unreachable(host, _TRIED, f"its certificate is not trusted: {error.verify_message}") from None
+    except ValueError:
+        raise Unsupported(host, _TRIED, "its address holds signs that no address has") from None
     except (OSError, ssl.SSLError) as error:
         raise Unreachable(host, _TRIED, error.strerror or type(error).__name__) from None
     except http.client.HTTPException as error:

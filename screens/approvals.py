@@ -213,8 +213,9 @@ class ApprovalScreen(ConsoleScreen):
             if other.id == self.row.id:
                 row, found = other, dict(other.record)
         try:
-            if found.get("run_id"):
-                found["run"] = await self.client.call("runs.get", {"id": found["run_id"]})
+            run_id = found.get("run_id") or found.get("task_id")
+            if run_id:
+                found["run"] = await self.client.call("runs.get", {"id": run_id})
         except OperationFailed as error:
             found["run"] = {"state": error.message}
         return row, found

@@ -182,7 +182,7 @@ async def replan(ctx: Context, row: Approval) -> Replanned:
     given = dispatch.validate(operation, data)
     requester = await ctx.database.read(lambda tx: _requester(tx, row))
     try:
-        _, plan, confirmation = await plan_change(Context(ctx.house, requester), operation, given)
+        _, plan, confirmation = await plan_change(Context(ctx.house, requester, trial=True), operation, given)
     except ConsoleError as error:
         if error.exit_status != 3:
             raise

@@ -10,6 +10,7 @@ from sqlalchemy.orm import defer
 from sqlmodel import Session, col, select
 
 from data.models import Approval, Review
+from drivers.errors import DriverError
 from opsconsole.approvals.lookup import (
     approval_json,
     closable,
@@ -21,6 +22,7 @@ from opsconsole.approvals.lookup import (
 )
 from opsconsole.engine import approvals as engine
 from opsconsole.engine.context import Context
+from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable
 from opsconsole.engine.pages import Paged, page_of
 from opsconsole.engine.registry import Input, Json, Nothing, find, read
@@ -123,6 +125,8 @@ async def _fresh(ctx: Context, row: Approval, answer: Json) -> Json:
         now = await replan(ctx, row)
     except DatabaseUnavailable:
         raise
+    except DriverError as error:
+        return {"same": False, "plan": None, "error": translate(error).as_json()}
     except ConsoleError as error:
         return {"same": False, "plan": None, "error": error.as_json()}
     return {"same": now.plan.digest == row.plan_digest, "plan": now.plan.as_json(now.confirmation), "error": None}

@@ -87,6 +87,9 @@ async def record_refusal(ctx: Context, operation: Operation, error: ConsoleError
 
 
 async def _append(ctx: Context, entries: list[audit.Entry]) -> None:
+    if ctx.trial:
+        return
+
     def work(tx: Session) -> dict[str, Any] | None:
         head = audit.append(tx, ctx.house.audit_key, entries, at=ctx.now())
         return {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None

@@ -60,12 +60,15 @@ class TaskWork(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One request. `progress` is told about each target as it ends; `task` is set where a worker performs it."""
+    """One request. `progress` is told about each target as it ends; `task` is set where a worker performs it. `trial`:
+    planned in the name of somebody who is not asking himself, so that a refusal is no attempt of his and not recorded.
+    """
 
     house: House
     caller: Caller
     progress: Progress = field(default=_silent)
     task: TaskWork | None = None
+    trial: bool = False
 
     @property
     def database(self) -> Database:

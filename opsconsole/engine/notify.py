@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from drivers.errors import DriverError
+from opsconsole.engine.bugs import note
 from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import ConsoleError
 from opsconsole.engine.registry import Json
@@ -55,4 +56,7 @@ async def tell(house: House, event: str, about: Any) -> str | None:
             wrong.append(translate(error).message)
         except ConsoleError as error:
             wrong.append(error.message)
+        except Exception as error:
+            note(error)
+            wrong.append(f"a bug of ours ({type(error).__name__})")
     return "; ".join(wrong) or None

@@ -124,6 +124,13 @@ async def test_addresses_that_are_none(url: str) -> None:
         await webhook.post(url, {})
 
 
+async def test_signs_that_no_address_has(receiver: Receiver) -> None:
+    for wrong in (receiver.url + "/ü", receiver.url + "/a b", receiver.url.replace("localhost", "h" * 70)):
+        with pytest.raises(DriverError):
+            await webhook.post(wrong, {})
+    assert receiver.told == []
+
+
 @pytest.fixture
 def trusted(tmp_path: Path) -> Iterator[tuple[Receiver, Path]]:
     """A TLS server with a certificate of its own for localhost, and the file that makes it trusted."""

@@ -255,6 +255,9 @@ async def test_a_requester_without_rights_is_not_approved(bench: Bench) -> None:
     await two.take_rights("ann")
     with pytest.raises(ApprovalInvalid, match="ann may not do it any more"):
         await two.approve(approval_id)
+    shown = await bench.call(two.bob, "approvals.get", {"id": approval_id, "fresh": True})
+    assert shown["fresh"]["error"]["code"] == "approval_invalid"
+    assert [row.actor for row in await bench.journal() if row.result == "refused"] == []  # ann has attempted nothing
     with pytest.raises(PermissionDenied):
         await two.perform(approval_id)
 

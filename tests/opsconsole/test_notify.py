@@ -9,7 +9,7 @@ import pytest
 
 import opsconsole.approvals.changes
 import opsconsole.approvals.reviews  # noqa: F401
-from opsconsole.engine import settings
+from opsconsole.engine import notify, settings
 from opsconsole.engine.perform import Consent
 from tests.drivers.test_webhook import Receiver
 from tests.opsconsole.houses import Bench
@@ -67,6 +67,16 @@ async def test_nobody_there_stops_nothing(small_bench: Bench, receiver: Receiver
     assert (await two.approve(asked["id"]))["state"] == "approved"
     await two.as_somebody(two.ann, NAME, two.given, Consent(reason="fire", break_glass=True))
     assert len(wipe.wiped) == 2
+
+
+async def test_a_bug_in_telling_undoes_nothing(small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(house: object, message: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(notify, "NOTIFIERS", [broken])
+    two = await pair(small_bench)
+    asked = await small_bench.call(two.ann, "approvals.request", {"operation": NAME, "input": two.given, "reason": "r"})
+    assert (asked["state"], asked["not_told"]) == ("pending", "a bug of ours (ZeroDivisionError)")
 
 
 async def test_nothing_configured_is_nothing_told(small_bench: Bench) -> None:
