@@ -17,7 +17,7 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, func, select
 
 from data.feed import announce_all
-from data.models import RevocationStep, VpnCertificate, VpnServer
+from data.models import RevocationStep, VpnCertificate, VpnCrl, VpnServer
 from drivers.errors import DriverError
 from drivers.openvpn_crl import names_serial
 from drivers.openvpn_management import Look
@@ -250,10 +250,29 @@ def chains(tx: Session, certificates: Sequence[VpnCertificate]) -> dict[int, Jso
         found = select(RevocationStep).where(col(RevocationStep.certificate_id).in_(ids[start : start + _CHUNK]))
         for step in tx.exec(found):
             steps.setdefault(step.certificate_id, []).append(step)
-    return {row.id: _chain(row, servers[row.ca_id], steps.get(row.id, [])) for row in revoked}
+    signed = _signed_at(tx, revoked)
+    return {
+        row.id: _chain(row, servers[row.ca_id], steps.get(row.id, []), signed.get((row.ca_id, row.crl_number or 0)))
+        for row in revoked
+    }
 
 
-def _chain(row: VpnCertificate, servers: Sequence[tuple[int, str]], seen: Sequence[RevocationStep]) -> Json:
+def _signed_at(tx: Session, revoked: Sequence[VpnCertificate]) -> dict[tuple[int, int], datetime]:
+    """When the lists that first named them were signed, by authority and number."""
+    found: dict[tuple[int, int], datetime] = {}
+    for ca_id in {row.ca_id for row in revoked}:
+        numbers = sorted({row.crl_number for row in revoked if row.ca_id == ca_id and row.crl_number is not None})
+        for start in range(0, len(numbers), _CHUNK):
+            query = select(VpnCrl.number, VpnCrl.created_at).where(
+                VpnCrl.ca_id == ca_id, col(VpnCrl.number).in_(numbers[start : start + _CHUNK])
+            )
+            found |= {(ca_id, number): at for number, at in tx.exec(query)}
+    return found
+
+
+def _chain(
+    row: VpnCertificate, servers: Sequence[tuple[int, str]], seen: Sequence[RevocationStep], signed: datetime | None
+) -> Json:
     ids = {number for number, _ in servers}
     names = dict(servers)
     by_step = {name: [one for one in seen if one.step == name and one.server_id in ids] for name in (*STEPS, "blocked")}
@@ -270,7 +289,7 @@ def _chain(row: VpnCertificate, servers: Sequence[tuple[int, str]], seen: Sequen
     last = max((one.at for one in by_step[STEPS[-1]]), default=None)
     steps: list[Json] = [
         {"step": "requested", "state": "ok", "at": _text(row.revoked_at), "evidence": {"by": row.revoked_by}},
-        {"step": "signed", "state": "ok" if row.crl_number is not None else "open", "at": None,
+        {"step": "signed", "state": "ok" if row.crl_number is not None else "open", "at": _text(signed),
          "evidence": {"crl_number": row.crl_number}},
     ]  # fmt: skip
     for name in STEPS:
@@ -319,7 +338,8 @@ def _why(row: VpnCertificate, total: int, seen: Sequence[RevocationStep], names:
         )
     for one in seen:
         if one.state == "failed" and one.error is not None:
-            return f"{names[one.server_id]}: {one.error['message']}"
+            name, said = names[one.server_id], str(one.error["message"])
+            return said if said.startswith(f"{name}: ") else f"{name}: {said}"
     return "not looked at on every server yet: vpn.revocations.enforce"
 
 

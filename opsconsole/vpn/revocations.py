@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
 from sqlmodel import Session, col, select
 
-from data.models import VpnCertificate
+from data.models import CertificateAuthority, VpnCertificate
 from opsconsole.engine.context import Context
 from opsconsole.engine.errors import ConsoleError, ObjectNotFound, StateConflict
 from opsconsole.engine.plan import Plan, Target
@@ -203,6 +203,19 @@ def _at(step: str, error: ConsoleError) -> ConsoleError:
     """The error with the step it stopped at; code and exit status stay those of its cause."""
     error.message = f"{step}: {error.message}"
     return error
+
+
+FOLLOWED = "one transaction with its journal row; then on every server: the list loaded, the sessions ended and gone"
+"""How a revocation is verified, as its plan says it."""
+
+
+def unproven(tx: Session, ca_ids: Iterable[int]) -> list[str]:
+    """What is to be said about authorities without a known server."""
+    return [
+        f"no OpenVPN server of {ca.name} is known: the list reaches none, and nothing proves that they are locked out"
+        for ca in (tx.get_one(CertificateAuthority, number) for number in sorted(ca_ids))
+        if not servers_of(tx, ca_id=ca.id)
+    ]
 
 
 async def follow_up(ctx: Context, certificate_ids: Sequence[int]) -> Json:

@@ -7,7 +7,7 @@ requested; it is in force only when a list that names it is signed and on the se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ from opsconsole.vpn import keys
 from opsconsole.vpn.clients import client_target
 from opsconsole.vpn.fields import Id, Passphrase, certificate_json, plain
 from opsconsole.vpn.lookup import CaFacts, ca_facts, find_ca, find_client
-from opsconsole.vpn.revocations import follow_up
+from opsconsole.vpn.revocations import FOLLOWED, follow_up, unproven
 from opsconsole.vpn.signing import mark_revoked, sign_list
 
 Why = Annotated[
@@ -148,15 +148,16 @@ class _RevokeClients(Change[Revocation]):
         targets = [self._target(cas[row.ca_id], row, serials.get(row.id, [])) for row in rows]
         many = f"{len(rows)} VPN clients" if len(rows) > 1 else f"the VPN client {rows[0].name}"
         names = ", ".join(ca.name for ca in cas.values())
-        return record_plan(
+        plan = record_plan(
             self.operation,
             f"revoke {many} and sign a new list of {names}",
             targets,
             self.input,
             undo=None,
             level=self._signing.level,
-            warnings=self._signing.warnings(),
+            warnings=self._signing.warnings() + unproven(tx, self._signing.signs),
         )
+        return replace(plan, verification=FOLLOWED)
 
     def _target(self, ca: CaFacts, row: VpnClient, serials: list[str]) -> Target:
         before: Json = {"revoked": False, "expiry_date": utc_text(row.expiry_date)}
@@ -284,7 +285,7 @@ class RevokeOne(Change[RevokeCertificate]):
             before={"status": "issued", "common_name": row.common_name},
             after=after,
         )
-        return record_plan(
+        plan = record_plan(
             "vpn.certificates.revoke",
             f"revoke the certificate {row.serial} of {row.common_name} and sign a new list of {ca.name}",
             [target],
@@ -292,8 +293,9 @@ class RevokeOne(Change[RevokeCertificate]):
             undo=None,
             level=ca.level,
             dependents=dependents,
-            warnings=self._signing.warnings(),
+            warnings=self._signing.warnings() + unproven(tx, self._signing.signs),
         )
+        return replace(plan, verification=FOLLOWED)
 
     def _find(self, tx: Session) -> VpnCertificate:
         row = find_certificate(tx, self.input.id)

@@ -36,8 +36,22 @@ async def test_revoking_goes_on_to_the_servers(place: Place) -> None:
         assert daemon.sessions == {}
     (certificate,) = (await place.call("vpn.clients.get", id=one["id"]))["certificates"]
     assert certificate["chain"]["effective"] and place.crl.exists()
+    assert all(step["at"] for step in certificate["chain"]["steps"]), "every step has its time"
     rows = [(row.operation, row.result) for row in await place.bench.journal()][-2:]
     assert rows == [("vpn.clients.revoke", "done"), ("vpn.revocations.enforce", "done")]
+
+
+async def test_the_plan_says_what_will_follow_and_what_cannot_be_proven(place: Place) -> None:
+    ca = (await place.call("vpn.cas.create", name="Net CA"))["id"]
+    one = await place.call("vpn.clients.create", ca_id=ca, name="site-a", email="a@example.org")
+    plan = await place.bench.plan(place.admin, "vpn.clients.revoke", {"id": one["id"]})
+    assert "sessions ended and gone" in plan["verification"]
+    assert plan["warnings"] == [
+        "no OpenVPN server of Net CA is known: the list reaches none, and nothing proves that they are locked out"
+    ]
+    place.authority.id = ca
+    await place.make()
+    assert (await place.bench.plan(place.admin, "vpn.clients.revoke", {"id": one["id"]}))["warnings"] == []
 
 
 async def test_what_is_not_effective_is_said_and_the_revocation_stands(place: Place) -> None:
