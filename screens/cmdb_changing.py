@@ -17,7 +17,10 @@ from screens.text import Safe
 from screens.widgets.rows import Rows
 from screens.widgets.table import VirtualTable
 
-_CHANGING: Final = ("new", "edit", "move", "attach", "require", "instance", "person", "delete", "new_production")
+_CHANGING: Final = (
+    *("new", "edit", "move", "attach", "require", "instance", "person", "act", "delete"),
+    "new_production",
+)
 
 
 class CmdbChanging(ConsoleScreen):
@@ -126,6 +129,20 @@ class CmdbChanging(ConsoleScreen):
         with reported(self.console, "reading the application"):
             record = await client.call("cmdb.applications.get", {"id": number})
             self._form(lambda forms: forms.edit(record))
+
+    def action_act(self, verb: str) -> None:
+        """Start, stop or restart the instances that are marked, else the one under the cursor; a worker does it."""
+        client = self.console.client
+        nodes = [node for key in self.rows.marked() if (node := self.shown.nodes.get(key)) is not None]
+        here = [self.current] if self.current is not None else []
+        chosen = [node for node in nodes or here if node.kind == "instance"]
+        owners = {int(node.data.get("parent") or 0) for node in chosen}
+        if client is None or len(owners) != 1:
+            self.console.say("instances of one application are started together, and here are none", "warn")
+            return
+        data = {"id": owners.pop(), "items": [{"id": node.id} for node in chosen]}
+        where = Safe(chosen[0].name) if len(chosen) == 1 else Safe(f"{len(chosen)} hosts")
+        self.perform(client, Order(f"cmdb.instances.{verb}", data, Safe(f"{verb} on {where}"), preview=True))
 
     def action_delete(self) -> None:
         """The application, the instance or the product line under the cursor, from the records."""

@@ -42,6 +42,7 @@ def entries(node: Node, read_only: Safe) -> list[Entry]:
     """The action menu of a node."""
     frozen = Safe(f"read-only: {read_only}") if read_only else Safe("")
     other = Safe("" if node.kind != "production" else "only applications have that")
+    one = Safe("" if node.kind == "instance" else "open the application and go to an instance")
     none = Safe("this is no product line" if node.kind == "production" and not node.id else "")
     found = [
         ("detail", "d", "all that is known", other),
@@ -54,6 +55,9 @@ def entries(node: Node, read_only: Safe) -> list[Entry]:
         ("require", "R", "say what it requires", frozen or other),
         ("instance", "I", "new instance on a host", frozen or other),
         ("person", "P", "somebody answers for it", frozen or other),
+        ("act('start')", "S", "start the instance", frozen or one),
+        ("act('stop')", "X", "stop it", frozen or one),
+        ("act('restart')", "B", "restart it", frozen or one),
         ("delete", "D", "delete it from the records", frozen or none),
     ]
     return [Entry(name, letter, Safe(title), not why, why) for name, letter, title, why in found]

@@ -31,7 +31,7 @@ PAGE: Final = 200
 SIGHTS_EVERY: Final = 8.0
 _RECORDS: Final = frozenset({"host", "environment", "host_tag"})
 _CHANGING: Final = (
-    *("new", "edit", "import", "trust", "protect", "begin_maintenance", "end_maintenance", "delete"),
+    *("new", "edit", "import", "trust", "protect", "begin_maintenance", "end_maintenance", "deactivate", "delete"),
     "new_environment",
 )
 
@@ -42,6 +42,7 @@ class HostsScreen(ConsoleScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "new", id="hosts.new"),
         Binding("e", "edit", "edit", id="hosts.edit"),
+        Binding("d,w", "detail", "detail", id="hosts.detail"),
         Binding("a", "actions", "actions", id="hosts.actions"),
         Binding("I", "import", "import", id="hosts.import"),
         Binding("K", "trust", "trust key", id="hosts.trust"),
@@ -187,6 +188,16 @@ class HostsScreen(ConsoleScreen):
             return [self.rows.records[key] for key in self.rows.marked()]
         return [self.current] if self.current is not None else []
 
+    def action_detail(self) -> None:
+        """Its record, what runs on it, and what goes down with it."""
+        from screens.hosts_detail import HostScreen
+
+        row, client = self.current, self.console.client
+        if row is None or client is None:
+            self._nothing_here()
+        else:
+            self.app.push_screen(HostScreen(client, int(row.record.get("id") or 0), row.host.name))
+
     def action_services(self) -> None:
         """The services of this host, in their own screen."""
         row = self.current
@@ -252,6 +263,7 @@ class HostsScreen(ConsoleScreen):
     def action_import(self) -> None:
         """From which kind of file?"""
         entries = [
+            Entry("hosts.import_netbox", "n", Safe("NetBox devices (CSV)")),
             Entry("hosts.import_ssh_config", "s", Safe("ssh_config")),
             Entry("hosts.import_inventory", "i", Safe("Ansible inventory (INI or YAML)")),
         ]
@@ -270,6 +282,9 @@ class HostsScreen(ConsoleScreen):
             self._simple("hosts.unprotect", "taking the protection off")
         else:
             self._simple("hosts.protect", "protecting")
+
+    def action_deactivate(self) -> None:
+        self._simple("hosts.deactivate", "taking out of service")
 
     def action_delete(self) -> None:
         self._simple("hosts.delete", "deleting the host")
@@ -339,12 +354,14 @@ def entries(rows: Sequence[HostRow], read_only: Safe) -> list[Entry]:
     protected = all(row.protected for row in rows)
     found = [
         ("services", "", "its services", one),
+        ("detail", "d", "all that is known, and what goes down with it", one),
         ("app.shell", "s", "a shell", one or frozen),
         ("edit", "e", "edit the record", one or frozen),
         ("trust", "K", "trust the key", frozen or key),
         ("protect", "p", "take the protection off" if protected else "protect", frozen),
         ("begin_maintenance", "m", "begin maintenance", frozen),
         ("end_maintenance", "M", "end maintenance", frozen or ends),
+        ("deactivate", "x", "take it out of service", one or frozen or local),
         ("delete", "D", "delete the record", frozen or local),
     ]
     return [Entry(name, letter, Safe(title), not why, why) for name, letter, title, why in found]

@@ -39,7 +39,12 @@ _ORDER: Final = (
     *("name", "host_type", "address", "ssh_port", "ssh_user", "become", "environment", "tags", "description"),
 )
 _KINDS: Final = {"path": "text", "content": "long"}
-_PLACES: Final = {"hosts.import_ssh_config": "~/.ssh/config", "hosts.import_inventory": ""}
+_IMPORTS: Final = {
+    "hosts.import_ssh_config": ("Import from ssh_config", "~/.ssh/config"),
+    "hosts.import_inventory": ("Import an Ansible inventory", ""),
+    "hosts.import_netbox": ("Import devices from NetBox", ""),
+}
+"""Title and first path per kind of file."""
 
 
 class HostForms:
@@ -89,8 +94,8 @@ class HostForms:
 
     def import_from(self, operation: str) -> Form:
         """Hosts out of a file; the plan is the preview."""
-        title = "Import from ssh_config" if operation.endswith("ssh_config") else "Import an Ansible inventory"
-        return self._form(operation, title, {}, "importing hosts", preview=True, given={"path": _PLACES[operation]})
+        title, place = _IMPORTS[operation]
+        return self._form(operation, title, {}, "importing hosts", preview=True, given={"path": place})
 
     def _form(
         self,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import fleet, journal_pages, places, records, screens, ssh_hosts, startup
+from tests.benchmarks import applications, fleet, journal_pages, places, records, screens, ssh_hosts, startup
 from tests.benchmarks.measure import Table, as_json_line
 from tests.lab.packages import LabMissing
 
@@ -25,6 +25,8 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "cached-services": (records.cached_services, 5),
     "journal": (records.journal, 3),
     "journal-pages": (journal_pages.pages, 5),
+    "application-tree": (applications.tree, 5),
+    "application-names": (applications.names, 5),
     "ssh": (ssh_hosts.commands, 9),
     "services": (fleet.services, 5),
     "tables": (screens.tables, 5),

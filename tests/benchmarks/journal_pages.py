@@ -58,7 +58,8 @@ async def _fill(house: House) -> None:
 
 
 @contextmanager
-def _houses(home: Path) -> Iterator[dict[str, House]]:
+def houses(home: Path) -> Iterator[dict[str, House]]:
+    """One house on each database."""
     server = None
     found: dict[str, House] = {}
     try:
@@ -84,10 +85,10 @@ def _houses(home: Path) -> Iterator[dict[str, House]]:
 
 def pages(home: Path, rounds: int) -> Table:
     """First page and page 10 000, whole and narrowed, beside a plain read of ten lines by key."""
-    with _houses(home) as houses, asyncio.Runner() as runner:
+    with houses(home) as found, asyncio.Runner() as runner:
         sides: dict[str, Work] = {}
         pairs: list[Pair] = []
-        for name, house in houses.items():
+        for name, house in found.items():
             runner.run(_fill(house))
             ctx = runner.run(places.context(house))
             sides[f"{name}: ten lines by key"] = _each(lambda house=house: _plain(runner, house))  # type: ignore[misc]
