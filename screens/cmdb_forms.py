@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from opsconsole.client import Client, Json
@@ -32,6 +33,11 @@ HELPS: Final = {
     "type": "dev, ops, qa or pm",
 }
 _LINKS: Final = ("child_apps", "required_apps", "response_person")
+_ORDER: Final = (
+    *("name", "parent_app", "production", "application_type", "run_user", "directory", "startup_cmd", "stop_cmd"),
+    *("stdout_path", "stderr_path", "pid_path", "description"),
+)
+_ONE_LINE: Final = frozenset(_ORDER) - {"description"}
 
 
 class CmdbForms:
@@ -43,7 +49,7 @@ class CmdbForms:
 
     def create(self, parent: str) -> Form:
         """A new application, under the one the cursor is on."""
-        found = fields(schema("cmdb.applications.create"), _LINKS)
+        found = _arranged(fields(schema("cmdb.applications.create"), _LINKS))
         submit = self._submit("cmdb.applications.create", {}, Safe("adding the application"))
         return Form(
             "New application",
@@ -60,7 +66,7 @@ class CmdbForms:
         fixed = {"id": record.get("id"), "version": record.get("version")}
         label = Safe(f"changing {Safe(record.get('full_name'))}")
         submit = self._submit("cmdb.applications.update", fixed, label, preview=True, changed=True)
-        found = fields(schema("cmdb.applications.update"), hide)
+        found = _arranged(fields(schema("cmdb.applications.update"), hide))
         return Form(Safe(f"Application {Safe(record.get('full_name'))}"), found, submit, before=record, helps=HELPS)
 
     def move(self, ids: Sequence[int], about: str) -> Form:
@@ -161,3 +167,12 @@ class CmdbForms:
             return [str(row.get("name")) for row in rows_of(answer)]
 
         return ask
+
+
+def _arranged(found: Sequence[Field]) -> list[Field]:
+    """What is asked for most often first; paths and commands are one line, however long they may be."""
+    place = {name: number for number, name in enumerate(_ORDER)}
+    return [
+        replace(field, kind="text") if field.name in _ONE_LINE and field.kind == "long" else field
+        for field in sorted(found, key=lambda field: place.get(field.name, len(place)))
+    ]
