@@ -278,6 +278,11 @@ class CmdbScreen(CmdbChanging):
 
     # Looking closer
 
+    def host_here(self) -> str:
+        """The host of the instance under the cursor."""
+        node = self.current
+        return node.name if node is not None and node.kind == "instance" else ""
+
     def _push(self, make: Callable[[Client, Node], ConsoleScreen]) -> None:
         node, client = self._application(), self.console.client
         if node is not None and client is not None:
