@@ -7,7 +7,7 @@ what is done stays done, what was in flight is attached to where the change can 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy.exc import IntegrityError
@@ -19,8 +19,8 @@ from data.models import Run, RunTarget, Task
 from opsconsole.engine import audit, execute, runs
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import decide
-from opsconsole.engine.errors import ConsoleError, PermissionDenied, StateConflict
-from opsconsole.engine.registry import Operation
+from opsconsole.engine.errors import ConsoleError, HostUnreachable, PermissionDenied, StateConflict
+from opsconsole.engine.registry import Operation, Outcome
 from opsconsole.house import House
 from opsconsole.tasks import prepare, record
 from opsconsole.tasks.gates import Gates
@@ -38,6 +38,8 @@ class Progress:
 
     failed: int = 0
     stopped: str | None = None
+    parked: Parked | None = None
+    held: list[Item] = field(default_factory=list)
 
 
 class Leg:
@@ -128,6 +130,7 @@ class Leg:
             for future in running:
                 future.cancel()
             await asyncio.gather(*running, return_exceptions=True)
+        await self._let_go(allowed)
         for change in {id(item.work.change): item.work.change for item in allowed}.values():
             ended = [item.outcome for item in allowed if item.work.change is change and item.outcome.state != "skipped"]
             if ended:
@@ -138,6 +141,10 @@ class Leg:
         """Close what was not begun, write the task's end; answers its state."""
         if self.halt.leave:
             return "left"
+        if self._state.parked is not None:
+            parked = self._state.parked
+            await record.park(self.house, self.task_id, self.attempt, parked.waiting_for, parked.error)
+            return "waiting"
         pausing = self.halt.wanted == "pause"
         reason = self._state.stopped or (f"cancelled by {self.halt.by}" if self.halt.wanted == "cancel" else None)
         return await record.close(self.house, self.task_id, self.attempt, pausing=pausing, reason=reason)
@@ -147,7 +154,8 @@ class Leg:
         stop_after = self._its_task().options.get("stop_after")
         if stop_after is not None and self._state.failed >= stop_after:
             self._state.stopped = f"stopped after {self._state.failed} failed"
-        return self.halt.wanted is None and not self.halt.leave and self._state.stopped is None
+        over = self._state.stopped is not None or self._state.parked is not None
+        return self.halt.wanted is None and not self.halt.leave and not over
 
     async def _one(self, item: Item) -> None:
         work, outcome = item.work, item.outcome
@@ -168,7 +176,29 @@ class Leg:
                 await execute.one_target(work, outcome)
             finally:
                 self._running.discard(item.position)
+            if _lacking(outcome) is not None:
+                self._state.held.append(item)
+                return
         await self._ended(item)
+
+    async def _let_go(self, items: list[Item]) -> None:
+        """Targets that nobody let us in to: where others of the wave could be worked on they have failed; where none
+        could, or the secrets are locked, our credentials are what is missing, and the task waits for them."""
+        held, self._state.held = self._state.held, []
+        if not held:
+            return
+        kinds = {_lacking(item.outcome) for item in held}
+        if "unlock" not in kinds and any(item.outcome.state == "done" for item in items):
+            for item in held:
+                await self._ended(item)
+            return
+        positions = [item.position for item in held]
+        await patient_write(self.house, lambda tx: record.hold_back(tx, self.task_id, self.attempt, positions))
+        error = held[0].outcome.error or {}
+        waiting_for = "unlock" if "unlock" in kinds else "credentials"
+        self._state.parked = Parked(waiting_for, HostUnreachable(str(error.get("message", "no credentials"))))
+        for item in held:
+            item.outcome.state = "skipped"
 
     async def _ended(self, item: Item) -> None:
         """The target's result, its change and its audit row in one transaction; a lost answer is not written twice."""
@@ -245,3 +275,13 @@ class Leg:
         if self._ctx is None or self._operation is None:
             raise RuntimeError("a leg is begun first")
         return self._ctx, self._operation
+
+
+def _lacking(outcome: Outcome) -> str | None:
+    """What a target wants that only a person can give; None when it is not that."""
+    error = outcome.error or {}
+    if outcome.state != "failed":
+        return None
+    if error.get("code") == "secrets_locked":
+        return "unlock"
+    return "credentials" if (error.get("data") or {}).get("kind") == "auth" else None

@@ -96,6 +96,16 @@ async def tell_end(house: House, task_id: str) -> None:
         _log.warning("the end of task %s was not told: %s", task.id, problem)
 
 
+def hold_back(tx: Session, task_id: str, attempt: int, positions: list[int]) -> None:
+    """Targets that could not be begun for want of credentials: they wait, as if nobody had come."""
+    mine(tx, task_id, attempt)
+    tx.execute(
+        update(RunTarget)
+        .where(col(RunTarget.run_id) == task_id, col(RunTarget.position).in_(positions))
+        .values(state="waiting", started_at=None, error=None)
+    )
+
+
 def skip_rest(tx: Session, task_id: str, reason: str | None) -> None:
     error = {"code": "skipped", "message": reason} if reason else None
     tx.execute(
@@ -118,7 +128,7 @@ def ended_as(states: list[str], *, cancelled: bool, timed_out: bool) -> str:
 def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any] | None:
     """Write the end: secrets erased, the run closed, leases back, one audit row for the task itself."""
     now = audit.now()
-    task.state, task.finished_at, task.sealed, task.executor_id = state, now, None, None
+    task.state, task.finished_at, task.sealed = state, now, None
     task.wanted = task.waiting_for = None
     tx.add(task)
     if tx.get(Run, task.id) is not None:

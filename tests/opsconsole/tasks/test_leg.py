@@ -10,6 +10,7 @@ import pytest
 from sqlmodel import Session, delete, select, update
 
 from data.models import Run, RunTarget, Task, User
+from drivers.errors import AuthRefused
 from opsconsole.engine import audit
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import (
@@ -17,6 +18,7 @@ from opsconsole.engine.errors import (
     NotSupported,
     ObjectNotFound,
     PermissionDenied,
+    SecretsLocked,
     StateConflict,
 )
 from opsconsole.engine.plan import Target
@@ -358,3 +360,44 @@ async def test_what_a_look_proves_is_done(bench: Bench, probe: type[Probe], monk
     task = await get(bench, ada, task_id)
     assert task["results"][1]["after"] == {"on": True, "seen": "by a look"}
     assert sorted(probe.executed) == [0, 1]
+
+
+@pytest.mark.parametrize(("code", "waits_for"), [("auth", "credentials"), ("locked", "unlock")])
+async def test_lost_credentials_make_it_wait(
+    bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch, code: str, waits_for: str
+) -> None:
+    """Nothing was done to those targets: they wait, and are worked on when somebody has come."""
+    lost = True
+    real = Probe.execute
+
+    async def execute(self: Probe, target: Target) -> dict[str, Any] | None:
+        if lost and int(target.id) > 0:
+            raise AuthRefused(target.name, "log in", "no key fits") if code == "auth" else SecretsLocked()
+        return await real(self, target)
+
+    monkeypatch.setattr(Probe, "execute", execute)
+    ada = await bench.user("ada", MAY)
+    task_id = await submit(bench, ada, {"count": 3}, waves=("1", "rest"))
+    assert await perform(bench, task_id) == "waiting"
+    task = await get(bench, ada, task_id)
+    assert (task["state"], task["waiting_for"], states(task)) == ("waiting", waits_for, ["done", "waiting", "waiting"])
+    lost = False
+    await bench.call(ada, "tasks.resume", {"id": task_id})
+    assert await perform(bench, task_id) == "finished"
+
+
+async def test_one_closed_door_among_others_has_failed(
+    small_bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Probe.execute
+
+    async def execute(self: Probe, target: Target) -> dict[str, Any] | None:
+        if target.id == "1":
+            raise AuthRefused(target.name, "log in", "no key fits")
+        return await real(self, target)
+
+    monkeypatch.setattr(Probe, "execute", execute)
+    ada = await small_bench.user("ada", MAY)
+    task_id = await submit(small_bench, ada, {"count": 3})
+    assert await perform(small_bench, task_id) == "partial"
+    assert states(await get(small_bench, ada, task_id)) == ["done", "failed", "done"]
