@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import applications, fleet, journal_pages, places, records, screens, ssh_hosts, startup
+from tests.benchmarks import applications, fleet, journal_pages, places, records, screens, ssh_hosts, startup, tasks
 from tests.benchmarks.measure import Table, as_json_line
 from tests.lab.packages import LabMissing
 
@@ -33,6 +33,10 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "log-end": (screens.log_end, 5),
     "log-follow": (screens.log_follow, 1),
     "memory": (screens.memory, 3),
+    "task-first-byte": (tasks.first_byte, 9),
+    "task-throughput": (tasks.throughput, 1),
+    "task-lines": (tasks.line_delay, 3),
+    "task-idle": (tasks.idle, 1),
 }
 """Name → what to run, and in how many rounds."""
 
