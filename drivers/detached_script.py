@@ -227,8 +227,11 @@ stop)
       end_all "$1"
     fi
     left=$(members); set -- $left; say processes $#
-    wipe_if_over() { facts_of; over && wipe; }
-    wipe_if_over
+    facts_of; if over; then wipe; fi
+  elif [ -d /run/systemd/system ] && systemctl --quiet is-active "opsconsole-job-$name.service"; then
+    # Its directory was taken away by somebody: no more to find out, but it ends.
+    systemctl kill --kill-who=all --signal=KILL "opsconsole-job-$name.service"
+    systemctl stop "opsconsole-job-$name.service"
   fi
   show;;
 remove)

@@ -84,7 +84,7 @@ class TaskHandle:
     async def detached(self, target: Target, runner: Runner, step: int, spec: JobSpec) -> Finished:
         spec = replace(spec, name=f"{self.task_id}-{self.positions[target.key]}-{step}")
         begun = time.monotonic()
-        await self._begin(runner, spec)
+        await self._begin(runner, spec, self.positions[target.key])
         try:
             look = await self._to_its_end(target, runner, step, spec, begun)
         except _Gone as gone:
@@ -95,9 +95,9 @@ class TaskHandle:
         self._ended.setdefault(self.positions[target.key], []).append((runner, spec.name))
         return Finished(look.exit_status, look.signal, look.timed_out)
 
-    async def _begin(self, runner: Runner, spec: JobSpec) -> None:
-        """Start or attach. A first look that fails means that nothing was begun by us now: the error is the host's."""
-        found = await detached.look(runner, spec.name, limit=0)
+    async def _begin(self, runner: Runner, spec: JobSpec, position: int) -> None:
+        """Start or attach. When the very first look at a host fails, nothing was begun: the error is the host's."""
+        found = await self._first_look(runner, spec, position)
         if found.state != "absent":
             return
         self.check()
@@ -114,6 +114,22 @@ class TaskHandle:
                         reason=f"{runner.name}: the connection was lost while {spec.name} was being started ({gone})",
                         check=f"whether {spec.name} runs on {runner.name}",
                     ) from None
+
+    async def _first_look(self, runner: Runner, spec: JobSpec, position: int) -> Look:
+        """A host that has done steps for us is waited for; one whose step may run since an earlier attempt is never
+        called failed."""
+        try:
+            return await detached.look(runner, spec.name, limit=0)
+        except (Unreachable, TimedOut) as lost:
+            if self._attempt <= 1 and not self._ended.get(position):
+                raise
+            try:
+                await self._reached(runner, spec, time.monotonic() + _LOST_SECONDS)
+            except _Gone as gone:
+                if self._attempt > 1:
+                    raise OutcomeUnknown(reason=str(gone), check=f"whether {spec.name} runs on {runner.name}") from None
+                raise lost from None
+        return await self._first_look(runner, spec, position)
 
     async def _to_its_end(self, target: Target, runner: Runner, step: int, spec: JobSpec, begun: float) -> Look:
         """Copy the output until the step has ended; a lost connection is made again, a cancelled step stopped."""

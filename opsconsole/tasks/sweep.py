@@ -24,6 +24,7 @@ from opsconsole.tasks.record import ENDED
 
 _ID = 36
 _AT_ONCE = 20
+_ALIVE = frozenset({"running", "stray"})
 
 
 class Sweep(Input):
@@ -70,11 +71,11 @@ class SweepHosts(Change[Sweep]):
                 silent.append(f"{host.name} could not be looked at: {jobs}"[:300])
                 continue
             alive = await self._alive(jobs)
-            targets += [_target(host, job) for job in jobs if job.name[:_ID] not in alive]
+            targets += [_target(host, job) for job in jobs if job.state != "torn" and job.name[:_ID] not in alive]
         if not targets:
             more = f" ({'; '.join(silent)})" if silent else ""
             raise StateConflict(f"nothing of ours was left on {len(hosts) - len(silent)} hosts{more}")
-        running = sum(target.before["processes"] > 0 for target in targets)
+        running = sum(target.before["state"] in _ALIVE for target in targets)
         return Plan(
             operation="tasks.sweep",
             summary=f"clear away {len(targets)} leftovers of tasks" + (f", {running} of them alive" if running else ""),
@@ -96,7 +97,7 @@ class SweepHosts(Change[Sweep]):
 
     async def execute(self, target: Target) -> Json | None:
         runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
-        if target.before["state"] in {"running", "stray"} or target.before["processes"]:
+        if target.before["state"] in _ALIVE:
             await detached.stop(runner, target.name)
         await detached.remove(runner, target.name)
         return {}
@@ -114,7 +115,12 @@ class SweepHosts(Change[Sweep]):
 
 
 def _target(host: HostFacts, job: Leftover) -> Target:
-    warnings = ("it is still alive and will be stopped",) if job.processes else ()
+    warnings: tuple[str, ...] = ()
+    if job.state in _ALIVE:
+        warnings = ("it is still alive and will be stopped",)
+    elif job.processes:
+        # A service that the step has started, most likely: the step itself has ended.
+        warnings = (f"{job.processes} processes that it left in the background go on",)
     return Target(
         kind="job",
         id=f"{host.id}/{job.name}",

@@ -260,7 +260,8 @@ async def test_torn_starts_are_seen(root: Place) -> None:
     await root.sh(f"rm -r {ROOT_PLACE}/.new-young; systemd-run -q --unit=opsconsole-job-stray sleep 100")
     found = {one.name: one for one in await detached.leftovers(root.runner)}
     assert found["stray"].state == "stray"
-    await root.sh("systemctl stop opsconsole-job-stray")
+    assert (await detached.stop(root.runner, "stray")).state == "absent"
+    assert "stray" not in {one.name for one in await detached.leftovers(root.runner)}
 
 
 async def test_this_machine() -> None:
