@@ -27,6 +27,9 @@ _PROMPT = b"ENTER PASSWORD:"
 GREETING_SECONDS = 4.0
 """A daemon that serves somebody else accepts the connection and says nothing: so long is waited."""
 
+_ONCE_MORE = 0.5
+"""A second, short wait: when it was us who stood still, the greeting is there by now."""
+
 PasswordSource = Callable[[], Awaitable[str | None]]
 
 
@@ -137,12 +140,13 @@ async def _direct(
 ) -> Transcript:
     seen = Transcript(name)
     tried = f"ask {address}"
-    try:
-        async with asyncio.timeout(GREETING_SECONDS):
-            while not (seen.greeted or seen.asks_password):
-                await _more(seen, reader, tried)
-    except TimeoutError:
-        raise busy(name, tried) from None
+    for seconds in (GREETING_SECONDS, _ONCE_MORE):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not (seen.greeted or seen.asks_password):
+                    await _more(seen, reader, tried)
+    if not (seen.greeted or seen.asks_password):
+        raise busy(name, tried)
     if seen.asks_password:
         writer.write((await _secret(name, tried, password) + "\n").encode())
         while not seen.greeted:
