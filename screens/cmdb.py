@@ -14,7 +14,7 @@ from textual.events import ScreenResume
 from opsconsole.client import Client, Json
 from screens.cmdb_changing import CmdbChanging
 from screens.cmdb_parts import TreePane, entries
-from screens.cmdb_tree import ROOT, Node, Tree, below_tree, found_tree
+from screens.cmdb_tree import MOST_OPENED, ROOT, Node, Tree, below_tree, found_tree
 from screens.frame import ConsoleScreen, reported
 from screens.render.cmdb import TreeRow
 from screens.text import Safe
@@ -273,7 +273,8 @@ class CmdbScreen(CmdbChanging):
         """All applications under this one at once."""
         with reported(self.console, f"opening all below {Safe(node.name)}"):
             answer = await client.call("cmdb.tree.below", {"id": node.id})
-            below_tree(self.shown, node.key, answer["rows"])
+            if not below_tree(self.shown, node.key, answer["rows"]):
+                self.console.say(f"the first {MOST_OPENED} are open, what lies deeper is not", "warn")
             self.paint()
 
     # Looking closer

@@ -16,6 +16,8 @@ from screens.text import Safe
 Json = Mapping[str, Any]
 _RANK = {"production": 0, "application": 1, "instance": 2}
 ROOT = ""
+MOST_OPENED = 5000
+"""Rows that are opened at once: more than anybody reads, and painted before the next key."""
 
 
 @dataclass(slots=True)
@@ -178,12 +180,23 @@ def _open_all(tree: Tree, key: str, found: list[Json], under: Mapping[int | None
             stack.append((child, under.get(int(node.get("id") or 0), [])))
 
 
-def below_tree(tree: Tree, key: str, rows: Sequence[Sequence[Any]]) -> None:
-    """Open everything under an application that `cmdb.tree.below` answered."""
+def below_tree(tree: Tree, key: str, rows: Sequence[Sequence[Any]], most: int = MOST_OPENED) -> bool:
+    """Open everything under an application that `cmdb.tree.below` answered, the upper levels first; False when it was
+    more than `most` and what lies deeper is still closed."""
     node = tree.nodes[key]
     under: dict[int | None, list[Json]] = {}
     parents = {row[1] for row in rows}
     for number, parent, line, name in rows:
         child = {"kind": "application", "id": number, "parent": parent, "production": line, "name": name}
         under.setdefault(parent, []).append({**child, "full_name": name, "has_child": number in parents})
-    _open_all(tree, key, under.get(node.id, []), under)
+    queue = [(key, under.get(node.id, []))]
+    for place, children in queue:
+        if not children:
+            continue
+        if len(children) > most:
+            return False
+        most -= len(children)
+        children.sort(key=lambda child: (str(child["name"]).lower(), int(child["id"])))
+        keys = tree.put(place, children, opened=True)
+        queue += [(one, under.get(int(child["id"]), [])) for one, child in zip(keys, children, strict=True)]
+    return True

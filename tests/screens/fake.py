@@ -208,6 +208,8 @@ class FakeClient:
             }
         if operation in self.reads:
             found = self.reads[operation]
+            if isinstance(found, Exception):
+                raise found
             return found(dict(data or {})) if callable(found) else found
         result = self.results.pop(0) if self.results else {}
         if isinstance(result, Exception):

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
-from opsconsole.client import Json
+from opsconsole.client import Json, OperationFailed
 from screens.app import OpsConsole
 from screens.cmdb import CmdbScreen
+from screens.cmdb_detail import ApplicationScreen
 from screens.cmdb_graph import GraphScreen, links
 from screens.cmdb_log import LogScreen, items_of, log_line
 from screens.cmdb_parts import entries
 from screens.cmdb_tree import ROOT, Tree, below_tree, found_tree
+from screens.hosts_detail import HostScreen
 from screens.render.cmdb import SPEC, worst
 from screens.render.cmdb_detail import application_text
 from screens.text import Safe
@@ -182,6 +184,34 @@ async def test_logs_of_instances() -> None:
         assert items_of(screen.whole, [screen.whole.nodes["p1/a1/a2"]])[0] == [{"id": 2}]
 
 
+async def test_an_application_in_full_and_a_host_in_full() -> None:
+    client = house()
+    client.reads |= {
+        "cmdb.response_persons.list": {"results": [{"name": "Ann", "type": "ops", "mobile": "555"}]},
+        "cmdb.instances.list": {"results": [{"hostname": "web1", "status": "running", "version": "1.4"}]},
+        "hosts.get": {"id": 1, "name": "web1", "cpu": 4, "tags": ["blue"], "address": "10.0.0.1"},
+        "hosts.applications.list": {"results": [{"full_name": "shop.web", "description": HOSTILE}]},
+        "hosts.impact": {"lines": ["application shop.web: its only instance"]},
+        "access.hosts.users.list": {"results": [{"user": {"username": "eve"}, "permission": {"login_host": True}}]},
+        "access.hosts.roles.list": OperationFailed({"code": "permission_denied", "message": "ann may not"}, 3),
+    }
+    async with tree(client) as (app, pilot, screen):
+        await opened(pilot, screen)
+        await pilot.press("d")
+        await until(pilot, lambda: isinstance(app.screen, ApplicationScreen) and "Ann" in app.screen.text)
+        page = app.screen
+        assert isinstance(page, ApplicationScreen)
+        for word in ("shop.web", "web1  running", "pay.db", "application care requires shop.web"):
+            assert word in page.text
+        app.push_screen(HostScreen(client, 1, "web1"))
+        await until(pilot, lambda: isinstance(app.screen, HostScreen) and "eve" in app.screen.text)
+        shown = app.screen
+        assert isinstance(shown, HostScreen)
+        for word in ("cpu: 4 cores", "shop.web", "its only instance", "eve  login_host", "ann may not"):
+            assert word in shown.text
+        assert "\x1b" not in shown.text
+
+
 def test_every_cell_is_safe_whatever_the_house_says() -> None:
     made = Tree()
     hostile = node(1, HOSTILE, full_name=HOSTILE)
@@ -232,6 +262,7 @@ def test_all_below_is_opened_at_once() -> None:
     below_tree(made, "p1/a1", [[2, 1, 1, "b"], [3, 2, 1, "c"], [4, 1, 1, "a"]])
     assert [one.name for one in made.shown()] == ["a", "top", "a", "b", "c"]
     assert sorted(made.rows().values(), key=SPEC.order) == list(made.rows().values())
+    assert not below_tree(made, "p1/a1", [[2, 1, 1, "b"], [3, 2, 1, "c"], [4, 1, 1, "a"]], most=2)
     made.put("p1", [node(7, "other")])
     assert [one.name for one in made.shown()] == ["a", "other"]
     assert len(made.nodes) == 2
