@@ -59,7 +59,8 @@ class Place:
         for name in self.names:
             await detached.stop(self.runner, name, grace=0)
             await detached.remove(self.runner, name)
-        await self.sh("rm -rf /tmp/effect-*")
+        if self.names:  # only ours: where the host is this machine, other runs have theirs beside them
+            await self.sh("rm -rf " + " ".join(f"/tmp/effect-{name}" for name in self.names))
 
 
 @dataclass

@@ -38,7 +38,7 @@ def error(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 @pytest.fixture
 async def desk(desks: MakeDesk, guest_b: Guest) -> Desk:
-    return await desks(guest_b, settings="min_uptime = 4.0\n")
+    return await desks(guest_b, settings="min_uptime = 4.0\ntask_above = 1000\n")
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ class Place:
             capture_output=True,
             text=True,
             check=False,
-            timeout=100,
+            timeout=200,
             stdin=subprocess.DEVNULL,
         )
         if check and done.returncode:
@@ -65,7 +65,7 @@ class Place:
         found: dict[str, Any] = self.json("tasks", "get", task_id)
         return found
 
-    def ended(self, task_id: str, seconds: float = 60) -> dict[str, Any]:
+    def ended(self, task_id: str, seconds: float = 150) -> dict[str, Any]:
         until = time.monotonic() + seconds
         while (task := self.task(task_id))["state"] in {"pending", "running", "waiting"}:
             assert time.monotonic() < until, task
@@ -88,7 +88,7 @@ class Place:
                 rows = connection.execute(query, (task_id,)).fetchall()
         return b"".join(row[0] for row in rows).decode("utf-8", "replace")
 
-    def until_output(self, task_id: str, text: str, seconds: float = 60) -> None:
+    def until_output(self, task_id: str, text: str, seconds: float = 150) -> None:
         until = time.monotonic() + seconds
         while text not in self.output_so_far(task_id):
             assert time.monotonic() < until, self.task(task_id)

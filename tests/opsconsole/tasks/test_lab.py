@@ -22,6 +22,7 @@ from tests.opsconsole.services.conftest import Desk, MakeDesk, desks
 from tests.opsconsole.tasks.conftest import until, walk
 
 __all__ = ["desks"]
+pytestmark = pytest.mark.timeout(300)
 
 
 async def task(desk: Desk, operation: str, confirm: str, data: dict[str, Any], **options: Any) -> str:
