@@ -13,7 +13,18 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.benchmarks import applications, fleet, journal_pages, places, records, screens, ssh_hosts, startup, tasks
+from tests.benchmarks import (
+    applications,
+    fleet,
+    journal_pages,
+    places,
+    records,
+    screens,
+    ssh_hosts,
+    startup,
+    tasks,
+    vpn,
+)
 from tests.benchmarks.measure import Table, as_json_line
 from tests.lab.packages import LabMissing
 
@@ -37,6 +48,9 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "task-throughput": (tasks.throughput, 1),
     "task-lines": (tasks.line_delay, 3),
     "task-idle": (tasks.idle, 1),
+    "vpn-bundles": (vpn.bundles, 5),
+    "vpn-crl": (vpn.crl, 5),
+    "vpn-clients": (vpn.clients, 5),
 }
 """Name → what to run, and in how many rounds."""
 
