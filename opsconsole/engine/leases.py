@@ -5,7 +5,7 @@ A lease is not a lock: it expires when its holder stops beating, can be seen, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -16,17 +16,18 @@ from opsconsole.engine.errors import LeaseHeld
 
 TTL = timedelta(seconds=30)
 BEAT = 10.0
+_CHUNK = 500
 
 
 def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, purpose: str, now: datetime) -> int:
     """Take all of them or none; answers the fence (the highest token). LeaseHeld names the first one that is taken."""
     fence = 0
-    for resource in sorted(set(resources)):
-        _make_row(tx, resource, now)
-        row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one()
+    wanted = sorted(set(resources))
+    _make_rows(tx, wanted, now)
+    for row in _locked(tx, wanted):
         if not row.released and row.expires_at > now and row.holder != holder:
             age = int((now - row.acquired_at).total_seconds())
-            raise LeaseHeld(resource=resource, actor=row.actor, purpose=row.purpose, age=age, holder=row.holder)
+            raise LeaseHeld(resource=row.resource, actor=row.actor, purpose=row.purpose, age=age, holder=row.holder)
         row.holder, row.actor, row.purpose = holder, actor, purpose
         row.token += 1
         row.acquired_at, row.heartbeat_at, row.expires_at, row.released = now, now, now + TTL, False
@@ -35,12 +36,21 @@ def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, p
     return fence
 
 
-def _make_row(tx: Session, resource: str, now: datetime) -> None:
-    """A released row where there is none yet; two who come at once both go on to wait for its lock."""
+def _locked(tx: Session, wanted: list[str]) -> Iterator[Lease]:
+    """The rows in the order of their names, each locked: whoever else wants some of them waits, and never crosswise."""
+    for start in range(0, len(wanted), _CHUNK):
+        query = select(Lease).where(col(Lease.resource).in_(wanted[start : start + _CHUNK]))
+        yield from tx.exec(query.order_by(col(Lease.resource)).with_for_update()).all()
+
+
+def _make_rows(tx: Session, wanted: list[str], now: datetime) -> None:
+    """Released rows where there are none yet; two who come at once both go on to wait for their lock."""
     insert = postgresql.insert if tx.get_bind().dialect.name == "postgresql" else sqlite.insert
-    free = {"resource": resource, "holder": "", "actor": "", "token": 0, "purpose": "", "released": True}
+    free = {"holder": "", "actor": "", "token": 0, "purpose": "", "released": True}
     moments = {"acquired_at": now, "heartbeat_at": now, "expires_at": now}
-    tx.execute(insert(Lease).values(**free, **moments).on_conflict_do_nothing(index_elements=["resource"]))
+    rows = [{"resource": resource, **free, **moments} for resource in wanted]
+    if rows:
+        tx.connection().execute(insert(Lease).on_conflict_do_nothing(index_elements=["resource"]), rows)
 
 
 def steal(tx: Session, resource: str, now: datetime) -> Lease | None:

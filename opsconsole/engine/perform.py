@@ -31,6 +31,7 @@ from opsconsole.engine.ids import uuid7
 from opsconsole.engine.plan import Confirmation, Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
 from opsconsole.engine.second_person import Second
+from opsconsole.engine.together import Together
 from opsconsole.tasks.options import TaskOptions
 from opsconsole.tasks.submit import is_task, submit
 
@@ -217,10 +218,11 @@ async def _beating(work: Work) -> AsyncIterator[None]:
 async def _execute_all(work: Work, outcomes: list[Outcome]) -> None:
     """Every target to its own end. When cancelled, what was in flight is unknown and what had not begun is skipped."""
     gate = asyncio.Semaphore(work.change.concurrency)
+    together = Together(work.ctx.database)
 
     async def one(position: int) -> None:
         async with gate:
-            await _execute_one(work, position, outcomes[position])
+            await _execute_one(work, together, position, outcomes[position])
 
     tasks = [asyncio.create_task(one(position)) for position in range(len(outcomes))]
     try:
@@ -240,10 +242,10 @@ def _start(tx: Session, work: Work, position: int, target: Target) -> list[str]:
     return execute.start_target(tx, work, position, target)
 
 
-async def _execute_one(work: Work, position: int, outcome: Outcome) -> None:
-    database, target = work.ctx.database, outcome.target
+async def _execute_one(work: Work, together: Together, position: int, outcome: Outcome) -> None:
+    target = outcome.target
     try:
-        lost: list[str] = await database.write(lambda tx: _start(tx, work, position, target))
+        lost: list[str] = await together.write(lambda tx: _start(tx, work, position, target))
     except (UserDisabled, NotSignedIn) as error:
         outcome.state, outcome.error = "failed", error.as_json()
     else:
@@ -252,5 +254,5 @@ async def _execute_one(work: Work, position: int, outcome: Outcome) -> None:
         else:
             await execute.one_target(work, outcome)
     now = work.ctx.now()
-    await database.write(lambda tx: runs.mark(tx, work.run_id, position, outcome.state, now, outcome))
+    await together.write(lambda tx: runs.mark(tx, work.run_id, position, outcome.state, now, outcome))
     work.ctx.progress({"position": position, **outcome.as_json()})

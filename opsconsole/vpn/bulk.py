@@ -12,17 +12,18 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field, ValidationError
 from sqlmodel import Session, col, select
 
+from data.feed import announce_all
 from data.models import VpnClient
 from opsconsole.engine.errors import ConsoleError, EmptyList, InvalidParameter, NameNotUnique
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import record_plan
 from opsconsole.engine.registry import Change, Input, Json, Outcome, change
 from opsconsole.vpn import keys
-from opsconsole.vpn.clients import CreateClient, new_target, plan_of_new, whom, write_client
+from opsconsole.vpn.clients import CreateClient, new_client, new_target, plan_of_new, whom
 from opsconsole.vpn.fields import CLIENT_FIELDS, USUAL_DAYS, Days, Id, Passphrase, client_json, plain
 from opsconsole.vpn.files import read_text
 from opsconsole.vpn.lookup import CaFacts, ca_facts, find_ca
-from opsconsole.vpn.signing import Made, Wanted, issue_all
+from opsconsole.vpn.signing import Made, Wanted, issue_all, settle_certificates
 
 COLUMNS = ("name", *CLIENT_FIELDS, "expiration", "key_type")
 _SHOWN = 20
@@ -131,6 +132,7 @@ def _repeated(lines: list[Line]) -> list[str]:
     objects=("vpn_client",),
 )
 class CreateSeveral(Change[CreateMany]):
+    concurrency = 500
     _ca: CaFacts
     _lines: dict[str, Line]
     _work: asyncio.Task[None] | None = None
@@ -200,14 +202,19 @@ class CreateSeveral(Change[CreateMany]):
         if len(outcomes) < len(self._lines) or any(outcome.state != "done" for outcome in outcomes):
             raise _first_error(outcomes)
         _refuse_taken(tx, self._lines)
-        answers: list[Json] = []
+        rows = {
+            name: new_client(
+                self._ca, self._made[name], {column: getattr(line.given, column) for column in ("name", *CLIENT_FIELDS)}
+            )
+            for name, line in self._lines.items()
+        }
+        tx.add_all(list(rows.values()))
+        tx.flush()
+        settle_certificates(tx, [(self._made[name], self._wanted[name], row.id) for name, row in rows.items()])
+        announce_all(tx, "vpn_client", [row.id for row in rows.values()], "created")
         for outcome in outcomes:
-            name = outcome.target.name
-            values = {column: getattr(self._lines[name].given, column) for column in ("name", *CLIENT_FIELDS)}
-            row = write_client(tx, self._ca, self._made[name], self._wanted[name], values, None)
-            outcome.target = replace(outcome.target, id=str(row.id))
-            answers.append(client_json(row, self.ctx.now()))
-        return {"clients": answers}
+            outcome.target = replace(outcome.target, id=str(rows[outcome.target.name].id))
+        return {"clients": [client_json(rows[outcome.target.name], self.ctx.now()) for outcome in outcomes]}
 
 
 def _first_error(outcomes: list[Outcome]) -> ConsoleError:

@@ -208,19 +208,20 @@ def new_target(ca: CaFacts, name: str, after: Json) -> Target:
     return Target("vpn_client", f"new:{name}", name, f"vpn-client-name:{name}", subject, after=after)
 
 
+def new_client(ca: CaFacts, made: Made, values: Json) -> VpnClient:
+    """The row of a client whose certificate was just made."""
+    return VpnClient(
+        ca_id=ca.id, serial=made.serial, certificate_id=made.row_id, expiry_date=made.issued.not_after, **values
+    )
+
+
 def write_client(
     tx: Session, ca: CaFacts, made: Made, wanted: Wanted, values: Json, sealed_password: bytes | None
 ) -> VpnClient:
     """A new client and its certificate, out of a reserved row."""
     refuse_taken(tx, values["name"])
-    row = VpnClient(
-        ca_id=ca.id,
-        serial=made.serial,
-        certificate_id=made.row_id,
-        expiry_date=made.issued.not_after,
-        sealed_password=sealed_password,
-        **values,
-    )
+    row = new_client(ca, made, values)
+    row.sealed_password = sealed_password
     tx.add(row)
     tx.flush()
     settle_certificate(tx, made, wanted, row.id)

@@ -215,6 +215,7 @@ def _check_file(place: Path, digest: str) -> None:
     objects=("vpn_client",),
 )
 class ExportSeveral(Change[ExportMany]):
+    concurrency = 200
     _bundles: dict[str, Bundle]
     _profile: pki_files.Profile
     _place: Path

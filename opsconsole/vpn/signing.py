@@ -18,7 +18,7 @@ from sqlmodel import Session, col, select, update
 from data.feed import announce, announce_all
 from data.models import CertificateAuthority, VpnCertificate, VpnCrl
 from data.secrets import seal
-from drivers.pki import Authority, check_issued, issue, new_serial
+from drivers.pki import Authority, check_issued, issue, new_serial, subject_name
 from drivers.pki_crl import crl_entry, crl_lists, sign_crl
 from drivers.pki_types import Issued, KeyType, PkiError, Subject, Usage, serial_text
 from opsconsole.engine.context import Context
@@ -94,15 +94,27 @@ def _make(ca: Authority, ca_id: int, key: bytes, one: Wanted, row_id: int, seria
 
 def settle_certificate(tx: Session, made: Made, one: Wanted, client_id: int | None) -> VpnCertificate:
     """Turn a reserved row into an issued certificate."""
-    from drivers.pki import subject_name
+    settle_certificates(tx, [(made, one, client_id)])
+    return tx.get_one(VpnCertificate, made.row_id, populate_existing=True)
 
-    row = tx.get_one(VpnCertificate, made.row_id)
-    row.state, row.client_id = "issued", client_id
-    row.cert, row.sealed_key, row.key_type = made.issued.cert, made.sealed_key, one.key_type
-    row.subject = subject_name(one.subject).rfc4514_string()
-    row.not_before, row.not_after = made.issued.not_before, made.issued.not_after
-    tx.add(row)
-    return row
+
+def settle_certificates(tx: Session, many: Sequence[tuple[Made, Wanted, int | None]]) -> None:
+    """The same for many, in one statement."""
+    rows = [
+        {
+            "id": made.row_id,
+            "state": "issued",
+            "client_id": client_id,
+            "cert": made.issued.cert,
+            "sealed_key": made.sealed_key,
+            "key_type": one.key_type,
+            "subject": subject_name(one.subject).rfc4514_string(),
+            "not_before": made.issued.not_before,
+            "not_after": made.issued.not_after,
+        }
+        for made, one, client_id in many
+    ]
+    tx.execute(update(VpnCertificate), rows)
 
 
 def mark_revoked(tx: Session, rows: Sequence[VpnCertificate], *, at: datetime, by: str, reason: str) -> None:
