@@ -17,6 +17,7 @@ AREAS = (
     "opsconsole.hosts.execute",
     "opsconsole.cmdb.reads",
     "opsconsole.cmdb.changes",
+    "opsconsole.cmdb.guards",
     "opsconsole.cmdb.links",
     "opsconsole.cmdb.instances",
     "opsconsole.cmdb.logs",

@@ -83,7 +83,11 @@ OPERATIONS: tuple[Operation, ...] = (
     ('cmdb.applications.impact', 'Show what goes down if an application goes down', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.impact', False, False),
     ('cmdb.applications.list', 'List applications with filters name, full_path, response_persons, has_parent, user, role', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
     ('cmdb.applications.list_by_users', 'For each given user list the applications the user may see', 'module.access.view_user', 'none', 'read', (), '', 'opsconsole.cmdb.reads', False, False),
+    ('cmdb.applications.maintenance.begin', 'Begin maintenance on an application: nobody else may change anything of it', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.guards', False, False),
+    ('cmdb.applications.maintenance.end', "End the maintenance of an application, another's after a confirmation", 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.guards', False, False),
     ('cmdb.applications.monitor', 'Show monitoring data of an application', 'app.view_app_monitor', 'none', 'read', ('application',), '', 'opsconsole.cmdb.monitor', False, False),
+    ('cmdb.applications.protect', 'Protect an application: dangerous operations on it and its instances are refused', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.guards', False, False),
+    ('cmdb.applications.unprotect', 'Take the protection off an application', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.guards', False, False),
     ('cmdb.applications.update', 'Change fields of an application', 'app.edit_app', 'low', 'write', ('application',), 'e', 'opsconsole.cmdb.changes', False, False),
     ('cmdb.child_apps.add', 'Link existing applications as children', 'app.edit_app', 'low', 'write', ('application',), '', 'opsconsole.cmdb.links', False, True),
     ('cmdb.child_apps.list', 'List the child applications', 'app.view_app', 'none', 'read', ('application',), '', 'opsconsole.cmdb.reads', False, False),
@@ -641,10 +645,24 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'cmdb.applications.list_by_users': (
         ('items', 'item:id', True, False, True, (), ''),
     ),
+    'cmdb.applications.maintenance.begin': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+        ('reason', 'str', True, False, False, (), ''),
+        ('until', 'str', False, False, False, (), ''),
+    ),
+    'cmdb.applications.maintenance.end': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+    ),
     'cmdb.applications.monitor': (
         ('id', 'int|str', True, False, False, (), 'id or full name'),
         ('from', 'str', False, False, False, (), ''),
         ('to', 'str', False, False, False, (), ''),
+    ),
+    'cmdb.applications.protect': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
+    ),
+    'cmdb.applications.unprotect': (
+        ('id', 'int|str', True, False, False, (), 'id or full name'),
     ),
     'cmdb.applications.update': (
         ('id', 'int|str', True, False, False, (), 'id or full name'),

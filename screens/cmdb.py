@@ -52,6 +52,7 @@ class CmdbScreen(CmdbChanging):
         Binding("S", "act('start')", "start", id="cmdb.start", show=False),
         Binding("X", "act('stop')", "stop", id="cmdb.stop", show=False),
         Binding("B", "act('restart')", "restart", id="cmdb.restart", show=False),
+        Binding("p", "protect", "protect", id="cmdb.protect", show=False),
         Binding("D", "delete", "delete", id="cmdb.delete", show=False),
         Binding("N", "new_production", "new product line", id="cmdb.new_production", show=False),
         Binding("a", "actions", "actions", id="cmdb.actions"),

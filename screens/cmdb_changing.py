@@ -18,7 +18,7 @@ from screens.widgets.rows import Rows
 from screens.widgets.table import VirtualTable
 
 _CHANGING: Final = (
-    *("new", "edit", "move", "attach", "require", "instance", "person", "act", "delete"),
+    *("new", "edit", "move", "attach", "require", "instance", "person", "act", "protect", "delete"),
     "new_production",
 )
 
@@ -143,6 +143,15 @@ class CmdbChanging(ConsoleScreen):
         data = {"id": owners.pop(), "items": [{"id": node.id} for node in chosen]}
         where = Safe(chosen[0].name) if len(chosen) == 1 else Safe(f"{len(chosen)} hosts")
         self.perform(client, Order(f"cmdb.instances.{verb}", data, Safe(f"{verb} on {where}"), preview=True))
+
+    def action_protect(self) -> None:
+        """Protect the application, or take the protection off."""
+        node, client = self._application(), self.console.client
+        if node is not None and client is not None:
+            on = bool(node.data.get("protected"))
+            verb, doing = ("unprotect", "taking the protection off") if on else ("protect", "protecting")
+            order = Order(f"cmdb.applications.{verb}", {"id": node.id}, Safe(f"{doing} {Safe(node.full_name)}"))
+            self.perform(client, order)
 
     def action_delete(self) -> None:
         """The application, the instance or the product line under the cursor, from the records."""

@@ -55,6 +55,7 @@ def entries(node: Node, read_only: Safe) -> list[Entry]:
         ("require", "R", "say what it requires", frozen or other),
         ("instance", "I", "new instance on a host", frozen or other),
         ("person", "P", "somebody answers for it", frozen or other),
+        ("protect", "p", "take the protection off" if node.data.get("protected") else "protect it", frozen or other),
         ("act('start')", "S", "start the instance", frozen or one),
         ("act('stop')", "X", "stop it", frozen or one),
         ("act('restart')", "B", "restart it", frozen or one),
