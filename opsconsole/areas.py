@@ -38,6 +38,7 @@ AREAS = (
     "opsconsole.access.credentials",
     "opsconsole.access.explain",
     "opsconsole.access.grants",
+    "opsconsole.access.matrix",
     "opsconsole.access.renewal",
     "opsconsole.access.roles",
     "opsconsole.access.sessions",

@@ -17,6 +17,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ('access.hosts.roles.update', 'Update or delete role permissions on a host', 'module.access.grant_permission', 'low', 'write', ('host',), '', 'opsconsole.access.authorizations', False, True),
     ('access.hosts.users.list', 'List the users with permissions on a host', 'module.access.view_user', 'none', 'read', ('host',), '', 'opsconsole.access.authorizations', False, False),
     ('access.hosts.users.update', 'Update or delete user permissions on a host', 'module.access.grant_permission', 'low', 'write', ('host',), '', 'opsconsole.access.authorizations', False, True),
+    ('access.matrix', 'Show who may do what on one object, and why', 'module.access.view_user', 'none', 'read', ('host', 'application', 'business'), '', 'opsconsole.access.matrix', False, False),
+    ('access.rights', 'Show all that a user or a role may, where, and by what', 'module.access.view_user', 'none', 'read', ('user', 'role'), '', 'opsconsole.access.matrix', False, False),
     ('access.roles.application_permissions', 'List the application permissions of a role', 'module.access.view_role', 'none', 'read', ('role',), '', 'opsconsole.access.grants', False, False),
     ('access.roles.create', 'Create a role', 'module.access.manage_role', 'low', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
     ('access.roles.delete', 'Delete a role; its users lose what it gave them', 'module.access.manage_role', 'high', 'write', ('role',), '', 'opsconsole.access.roles', False, False),
@@ -293,6 +295,19 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     'access.hosts.users.update': (
         ('id', 'int|str', True, False, False, (), ''),
         ('items', 'item:permission,action,user', True, False, True, (), ''),
+    ),
+    'access.matrix': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('kind', 'str', True, False, False, (), ''),
+        ('id', 'int|str', True, False, False, (), ''),
+        ('flag', 'str', False, False, False, (), ''),
+        ('all', 'bool', False, False, False, (), ''),
+    ),
+    'access.rights': (
+        ('user', 'int|str', False, False, False, (), ''),
+        ('role', 'int|str', False, False, False, (), ''),
+        ('flag', 'str', False, False, False, (), ''),
     ),
     'access.roles.application_permissions': (
         ('page', 'int', False, False, False, (), ''),

@@ -47,6 +47,7 @@ for name in {operators}; do
 done
 install -d -m 0700 -o opsconsole -g opsconsole /var/lib/opsconsole/.local /var/lib/opsconsole/.local/share {home}
 chmod 0711 /root
+grep -q team /etc/hosts || echo "127.0.1.1 team" >> /etc/hosts
 ln -sfn {program} /usr/local/bin/opsconsole
 """
 
