@@ -17,6 +17,7 @@ from screens.cmdb_parts import TreePane, entries
 from screens.cmdb_tree import MOST_OPENED, ROOT, Node, Tree, below_tree, found_tree
 from screens.frame import ConsoleScreen, reported
 from screens.render.cmdb import TreeRow
+from screens.render.record import Thing
 from screens.text import Safe
 from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
@@ -211,6 +212,10 @@ class CmdbScreen(CmdbChanging):
                 self.table.move_to(first)
 
     # Moving
+
+    def thing(self) -> Thing | None:
+        node = self.current
+        return Thing(node.kind, str(node.id), str(node.full_name)) if node is not None and node.id else None
 
     def action_back(self) -> None:
         if not self.pane.step_back():

@@ -23,6 +23,7 @@ from screens.text import Safe, content, join
 from screens.widgets.lines import LogLine
 
 if TYPE_CHECKING:
+    from screens.render.record import Thing
     from screens.shell.palette import Offer
     from screens.widgets.header import Heading
     from screens.widgets.table import VirtualTable
@@ -171,6 +172,10 @@ class ConsoleScreen(Screen[None]):
     def place(self) -> list[Safe]:
         """What tells this screen from others of its depth; empty for the root of a mode."""
         return []
+
+    def thing(self) -> Thing | None:
+        """The object under the cursor, as the journal and the rights know it."""
+        return None
 
     def again(self) -> Callable[[], ConsoleScreen] | None:
         """How to make this screen once more after it was left; None for the root of a mode."""

@@ -17,6 +17,7 @@ from screens.hosts_forms import HostForms, rows_of
 from screens.performing import Done, Order, Performing
 from screens.render.host import Seen
 from screens.render.hosts import SPEC, HostRow, key_is_open, parse_row
+from screens.render.record import Thing
 from screens.text import Safe
 from screens.widgets.header import fleet_heading
 from screens.widgets.line import Line
@@ -90,6 +91,10 @@ class HostsScreen(ConsoleScreen):
     def current(self) -> HostRow | None:
         """The row under the cursor."""
         return self.rows.records.get(self.table.cursor or "")
+
+    def thing(self) -> Thing | None:
+        row = self.current
+        return Thing("host", row.host.id, row.host.asked) if row is not None else None
 
     def show_flash(self, text: Safe, role: str) -> None:
         self.query_one(StatusLine).flash(text, role)

@@ -16,6 +16,7 @@ from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
 from screens.performing import Performing
 from screens.render.host import Host
+from screens.render.record import Thing
 from screens.render.service import SPEC, Item
 from screens.services_actions import ACTIONS, Target, action, entries, order, together
 from screens.services_detail import DetailPane
@@ -279,6 +280,13 @@ class ServicesScreen(ConsoleScreen):
     def host_here(self) -> str:
         item = self.current
         return item.host.asked if item is not None else ""
+
+    def thing(self) -> Thing | None:
+        """The service, or the host where the row is one."""
+        item = self.current
+        if item is None or item.service is None:
+            return Thing("host", item.host.id, item.host.asked) if item is not None else None
+        return Thing("service", f"{item.host.id}/{item.service.unit}", str(item.service.name))
 
     def targets(self) -> list[Target]:
         """What an action is about: the marked services, else the one under the cursor."""

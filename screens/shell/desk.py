@@ -44,6 +44,8 @@ class Desk(Console):
         Binding("ctrl+s", "dump", "save what is shown", id="dump.table", show=False),
         Binding("f8", "dump_screen", "save the screen", id="dump.screen", show=False),
         Binding("s", "shell", "a shell on the host", id="shell.open", show=False),
+        Binding("H", "history", "its history", id="object.history", show=False),
+        Binding("W", "who_may", "who may what", id="object.who_may", show=False),
         Binding("ctrl+z", "to_shell", "to the shell", id="suspend", show=False),
     ]
 
@@ -267,6 +269,30 @@ class Desk(Console):
         elif isinstance(self.focused, Widget):
             pane = next((node for node in self.focused.ancestors_with_self if isinstance(node, Pane)), self.focused)
             self.screen.maximized = pane
+
+    # The object under the cursor
+
+    def action_history(self) -> None:
+        """Everything that happened to it, from anywhere."""
+        thing = self.screen.thing() if isinstance(self.screen, ConsoleScreen) else None
+        if thing is None:
+            self.say("there is no object here whose history could be shown", "warn")
+            return
+        from screens.records import HistoryScreen
+
+        self.push_screen(HistoryScreen(thing))
+
+    def action_who_may(self) -> None:
+        """Everybody's rights on it."""
+        from screens.rights import MatrixScreen, RightsScreen, has_matrix
+
+        thing = self.screen.thing() if isinstance(self.screen, ConsoleScreen) else None
+        if thing is not None and thing.kind in {"user", "role"}:
+            self.push_screen(RightsScreen(thing.kind, thing.name))
+        elif thing is None or not has_matrix(thing):
+            self.say("rights are given on hosts, applications and product lines", "warn")
+        else:
+            self.push_screen(MatrixScreen(thing))
 
     # Taking away
 

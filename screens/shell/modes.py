@@ -30,6 +30,8 @@ MODES: Final = (
     Mode("hosts", "2", "screens.hosts:HostsScreen"),
     Mode("applications", "3", "screens.cmdb:CmdbScreen"),
     Mode("vpn", "4", "screens.vpn:VpnScreen"),
+    Mode("journal", "7", "screens.audit:AuditScreen"),
+    Mode("people", "8", "screens.people:PeopleScreen"),
     Mode("approvals", "9", "screens.approvals:ApprovalsScreen"),
 )
 NUMBERS: Final = "123456789"

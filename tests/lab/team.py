@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,15 @@ class JumpHost:
         """The first administrator: root of the machine, who needs no ForceCommand."""
         return self.guest.ssh(f"sudo -u opsconsole {PROGRAM} {' '.join(words)}")
 
+    def reload(self) -> None:
+        """sshd reads its files again; for a moment it refuses connections."""
+        self.guest.sh("sshd -t && systemctl reload ssh")
+        deadline = time.monotonic() + 20
+        while self.guest.ssh("true").returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError("sshd did not come back")
+            time.sleep(0.1)
+
     def write(self, path: str, text: str, mode: str = "0644", owner: str = "root") -> None:
         self.guest.sh(f"cat > {path} <<'END-OF-FILE'\n{text}END-OF-FILE\nchmod {mode} {path}; chown {owner} {path}")
 
@@ -95,7 +105,8 @@ def jump_host(lab: GuestLab) -> JumpHost:
     host.write("/etc/ssh/sshd_config.d/opsconsole.conf", SSHD)
     host.write("/etc/sudoers.d/opsconsole", SUDOERS, "0440")
     host.write(f"{HOME}/settings.toml", SETTINGS, "0600", "opsconsole:opsconsole")
-    host.guest.sh("visudo -c -q && sshd -t && systemctl reload ssh")
+    host.guest.sh("visudo -c -q")
+    host.reload()
     for name in ("ann", "bob"):
         done = host.as_root("dci users create", f"{name}@example.com", "--username", name)
         if done.returncode:
