@@ -1,4 +1,4 @@
-"""What the demo's database holds: environments, hosts with tags, and what was last seen of the dead ones."""
+"""What the demo's database holds: environments, hosts, applications, VPN clients, and the last sight of dead hosts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from data.models import Environment, Host, HostTag
 from drivers.systemd_parse import HostUnits, number
 from drivers.systemd_script import read_answer, snapshot_script
-from opsconsole.demo import applications
+from opsconsole.demo import applications, vpn
 from opsconsole.demo.answers import Answers
 from opsconsole.demo.catalogue import FLEET, Machine
 from opsconsole.demo.machine import SimMachine
@@ -36,6 +36,7 @@ def seed(home: Path, ports: dict[str, int]) -> None:
         asyncio.run(house.caller(who(), via="screen"))
         house.database.write_sync(lambda tx: _fill(tx, ports))
         asyncio.run(_remember(house))
+        asyncio.run(_certificates(house))
     finally:
         house.database.close()
 
@@ -76,6 +77,10 @@ async def _remember(house: House) -> None:
     for plan in FLEET:
         if plan.way in {"refuses", "swallows"}:
             await observe.keep(ctx, _last_sight(ctx, plan, hosts[plan.name]), duration=0.2)
+
+
+async def _certificates(house: House) -> None:
+    await vpn.fill(house, await house.caller(who(), via="screen"))
 
 
 def _last_sight(ctx: Context, plan: Machine, host: HostFacts) -> Sight:
