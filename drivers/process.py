@@ -26,7 +26,7 @@ ps -A -o pid= -o ppid= -o user= -o pcpu= -o rss= -o vsz= -o time= -o args=
 echo @END@
 [ "@PORTS@" = no ] || ss -Hltnup 2>/dev/null || true
 """
-_END = "opsconsole-end-of-processes"
+END = "opsconsole-end-of-processes"
 _LINE = re.compile(r"\s*(\d+)\s+(\d+)\s+(\S+)\s+([\d.]+)\s+(\d+)\s+\d+\s+(\S+)\s+(.*)")
 _PORT = re.compile(r"(tcp|udp)\s+\S+\s+\d+\s+\d+\s+(\S+)\s+\S+\s+users:\((.*)\)")
 _OWNER = re.compile(r"pid=(\d+)")
@@ -90,7 +90,7 @@ def script_for(pid_path: str, *, ports: bool) -> str:
     """The script of one look; ValueError for a path that is not absolute."""
     if "\0" in pid_path or not pid_path.startswith("/"):
         raise ValueError("the path of a pid file must be absolute")
-    script = _SCRIPT.replace("@MARK@", MARK).replace("@PATH@", shlex.quote(pid_path)).replace("@END@", _END)
+    script = _SCRIPT.replace("@MARK@", MARK).replace("@PATH@", shlex.quote(pid_path)).replace("@END@", END)
     return script.replace("@PORTS@", "yes" if ports else "no")
 
 
@@ -105,7 +105,7 @@ def parse(host: str, tried: str, answer: str) -> Seen:
     if word != "pid" or not value.isdigit():
         raise ProtocolError(host, tried, f"cannot read the answer {answer[:80]!r}")
     pid = int(value)
-    listed, _, listening = rest.partition(f"{_END}\n")
+    listed, _, listening = rest.partition(f"{END}\n")
     known: dict[int, Process] = {}
     for line in listed.splitlines():
         found = _LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""Log files of the simulated machines, as our driver for remote files reads them."""
+"""Log files and processes of the simulated machines' applications, as our drivers ask for them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 from datetime import UTC, datetime
 from zlib import crc32
 
+from drivers import process
 from drivers.remote_file import BLOCK, MARK, script_for
 from opsconsole.demo.applications import LOG_DIRECTORY
 from opsconsole.demo.journal import Line
@@ -20,12 +21,17 @@ _HEAD = re.compile(
 _ERRORS = 3
 
 
+_PID_FILE = re.compile(r"LC_ALL=C; export LC_ALL; f=(.+)$", re.MULTILINE)
+
+
 def is_ours(script: str) -> bool:
-    return f": {MARK}\n" in script
+    return f": {MARK}\n" in script or f": {process.MARK}\n" in script
 
 
 def answer(machine: SimMachine, script: str) -> tuple[int, bytes]:
     """Exit status and output of the driver's script, and of no other one (127)."""
+    if f": {process.MARK}\n" in script:
+        return _process(script)
     found = _HEAD.search(script)
     words = shlex.split(found["f"]) if found is not None else []
     if found is None or len(words) != 1:
@@ -39,6 +45,27 @@ def answer(machine: SimMachine, script: str) -> tuple[int, bytes]:
     if text is None:
         return 66, b""
     return 0, _piece(text, start, back, size, skip, count, crc32(path.encode()) or 1)
+
+
+def _process(script: str) -> tuple[int, bytes]:
+    """One process with a child, listening, for every pid file of the demo's applications."""
+    found = _PID_FILE.search(script)
+    words = shlex.split(found[1]) if found is not None else []
+    ports = "= no ] || ss" in script and "[ yes = no ]" in script.replace('"', "")
+    if len(words) != 1 or process.script_for(words[0], ports=ports) != script:
+        return 127, b""
+    name = words[0].rpartition("/")[2].removesuffix(".pid")
+    pid = 2000 + crc32(name.encode()) % 28000
+    used = 20_000 + crc32(name.encode()[::-1]) % 400_000
+    lines = [
+        f"pid {pid}",
+        f"{pid} 1 app {used % 70 / 10:.1f} {used} {used * 3} 01:12:03 /srv/{name}/bin/{name.rpartition('-')[2]}",
+        f"{pid + 1} {pid} app {used % 30 / 10:.1f} {used // 3} {used} 00:20:11 /srv/{name}/bin/worker",
+        process.END,
+    ]
+    if ports:
+        lines.append(f'tcp LISTEN 0 511 0.0.0.0:{8000 + pid % 1000} 0.0.0.0:* users:(("{name[:15]}",pid={pid},fd=6))')
+    return 0, "".join(f"{line}\n" for line in lines).encode()
 
 
 def _number(word: str) -> int | None:

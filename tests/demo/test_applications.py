@@ -30,6 +30,15 @@ async def test_a_believable_landscape(desk: Desk) -> None:
     assert any(line.startswith("responsible: ") for line in plan["dependents"])
 
 
+async def test_what_is_seen_of_their_processes(desk: Desk) -> None:
+    answer = await desk.call("cmdb.applications.monitor", id="shop.api")
+    states = {one["hostname"]: one["state"] for one in answer["series"]}
+    assert len(states) >= 2
+    assert "running" in states.values()
+    one = next(one for one in answer["series"] if one["state"] == "running")
+    assert (len(one["processes"]), len(one["ports"])) == (2, 1)
+
+
 async def test_logs_of_simulated_instances(desk: Desk) -> None:
     def work(tx: Session) -> Any:
         from data.models import Host
