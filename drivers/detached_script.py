@@ -232,6 +232,7 @@ stop)
     # Its directory was taken away by somebody: no more to find out, but it ends.
     systemctl kill --kill-who=all --signal=KILL "opsconsole-job-$name.service"
     systemctl stop "opsconsole-job-$name.service"
+    systemctl --quiet reset-failed "opsconsole-job-$name.service" 2>/dev/null
   fi
   show;;
 remove)

@@ -182,6 +182,7 @@ class Storm:
         task = self.place.ended(task_id, 180)
         console.finish()
         self.check(task, console)
+        self.effects.unlink()
         return task
 
     def check(self, task: dict[str, Any], console: Console) -> None:
