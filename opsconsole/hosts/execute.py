@@ -8,6 +8,7 @@ from pydantic import AliasChoices, Field
 from sqlmodel import Session
 
 from drivers.detached import JobSpec
+from opsconsole.engine.canonical import digest
 from opsconsole.engine.errors import InvalidParameter, NotSupported, StepFailed, StepTimedOut
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.registry import Change, Input, Json, change
@@ -82,11 +83,15 @@ class ExecuteOnHosts(Change[Execute]):
             id=str(host.id),
             name=host.name,
             host=host.name,
-            resource=f"host:{host.id}/execute",
+            resource=f"host:{host.id}/execute:{self._same()}",
             subject=host.subject(),
             after={"steps": len(self.input.steps)},
             work={"host": host},
         )
+
+    def _same(self) -> str:
+        """What must not run twice at once on a host: the same steps. Different ones are no business of each other."""
+        return digest({"steps": self.input.steps, "run_as": self.input.run_as})[:16]
 
     async def execute(self, target: Target) -> Json | None:
         task = self.ctx.task

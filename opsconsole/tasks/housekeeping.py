@@ -6,14 +6,13 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from sqlmodel import Session, col, delete, select, update
+from sqlmodel import Session, col, delete, select
 
 from data import feed
-from data.feed import announce_all
 from data.models import Task, TaskOutput, Worker
 from opsconsole.engine import audit
 from opsconsole.house import House
-from opsconsole.tasks.record import ENDED
+from opsconsole.tasks.record import ENDED, wake_waiting
 
 _BATCH = 500
 _WORKER_DAYS = 1
@@ -28,14 +27,7 @@ async def wake(house: House) -> dict[str, Any]:
     """Tasks that wait for what may have changed by itself are looked at again."""
     waits = ["lease", *(["unlock"] if await house.secrets_open() else [])]
 
-    def work(tx: Session) -> list[str]:
-        query = select(Task.id).where(Task.state == "waiting", col(Task.waiting_for).in_(waits)).limit(_BATCH)
-        ids = list(tx.exec(query).all())
-        tx.execute(update(Task).where(col(Task.id).in_(ids)).values(state="pending", leg=Task.leg + 1))
-        announce_all(tx, "task", ids, "updated")
-        return ids
-
-    return {"woken": await house.database.write(work)}
+    return {"woken": await house.database.write(lambda tx: wake_waiting(tx, waits, _BATCH))}
 
 
 async def trim(house: House) -> dict[str, Any]:

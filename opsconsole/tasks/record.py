@@ -20,6 +20,8 @@ from opsconsole.tasks.patience import patient_read, patient_write
 
 _log = logging.getLogger(__name__)
 
+_WOKEN = 3
+"""Tasks tried again when one has ended and given its leases back; the rest are by a timer."""
 ENDED = frozenset({"finished", "partial", "failed", "timeout", "cancelled", "unknown"})
 
 
@@ -134,6 +136,7 @@ def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any
     if tx.get(Run, task.id) is not None:
         runs.finish(tx, task.id, "failed" if state == "timeout" else state, now, answer=task.answer, error=task.error)
     announce(tx, "task", task.id, "updated", run_id=task.id)
+    wake_waiting(tx, ["lease"], _WOKEN)
     entry = audit.Entry(
         operation=task.operation,
         actor=task.actor,
@@ -152,6 +155,18 @@ def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any
     )
     head = audit.append(tx, house.audit_key, [entry], at=now)
     return {"step": head.step, "last_seq": head.last_seq, "mac": head.mac} if head else None
+
+
+def wake_waiting(tx: Session, waits: list[str], most: int) -> list[str]:
+    """Let tasks that wait for one of these be tried again, the oldest first; answers their ids."""
+    waiting = select(Task).where(Task.state == "waiting", col(Task.waiting_for).in_(waits))
+    oldest = waiting.order_by(col(Task.created_at)).limit(most).with_for_update(skip_locked=True)
+    woken = list(tx.exec(oldest).all())
+    for task in woken:
+        task.state, task.leg = "pending", task.leg + 1
+        tx.add(task)
+        announce(tx, "task", task.id, "updated", run_id=task.id)
+    return [task.id for task in woken]
 
 
 def keep_answer(tx: Session, task_id: str, answer: Any) -> None:

@@ -401,3 +401,17 @@ async def test_one_closed_door_among_others_has_failed(
     task_id = await submit(small_bench, ada, {"count": 3})
     assert await perform(small_bench, task_id) == "partial"
     assert states(await get(small_bench, ada, task_id)) == ["done", "failed", "done"]
+
+
+async def test_who_waits_for_a_lease_is_woken_by_its_end(bench: Bench, probe: type[Probe]) -> None:
+    ada = await bench.user("ada", MAY)
+    first = leg_of(bench, await submit(bench, ada, {"count": 1}))
+    await first.take_up()
+    await first.begin()
+    second = await submit(bench, ada, {"count": 1})
+    assert await perform(bench, second) == "over"
+    assert (await get(bench, ada, second))["waiting_for"] == "lease"
+    await first.wave(0)
+    await first.end()
+    assert (await get(bench, ada, second))["state"] == "pending"
+    assert await perform(bench, second) == "finished"
