@@ -39,7 +39,7 @@ _SPEC: Spec[tuple[int, Entry]] = Spec(
         Column(
             "key", "", lambda item, view: _cell(item[1].key, item[1], "accent"), lambda item: item[1].key, minimum=1
         ),
-        Column("title", "", lambda item, view: _cell(item[1].title, item[1]), lambda item: item[1].title, maximum=40),
+        Column("title", "", lambda item, view: _cell(item[1].title, item[1]), lambda item: item[1].title, maximum=72),
         Column(
             "because",
             "",
