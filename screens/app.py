@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual import work
 from textual.binding import Binding, BindingType
@@ -28,8 +28,15 @@ from screens.shell.themes import AUTO, FRAME_CSS, register
 from screens.shell.waiting import NOTIFICATION, Waiting, concerns, more_to_decide
 from screens.text import Safe
 
+if TYPE_CHECKING:
+    from screens.render.task import TaskRow
+    from screens.shell.endings import Endings
+
 ClientFactory = Callable[[], Client]
 REFUSED: Final = 2
+ENDINGS_AFTER: Final = 0.3
+TASK_ENDED: Final = "\x1b]9;opsconsole: a task has ended\x07"
+"""For terminals that show a notification; it says nothing of the task."""
 TURNED_AWAY: Final = 3
 UNWELCOME: Final = ("not_signed_in", "user_disabled")
 DISABLED: Final = "the user {user} is disabled; ask an administrator"
@@ -72,6 +79,7 @@ class OpsConsole(Desk):
         self.animation_level = "none"
         self.crash: str | None = None
         self._waiting: Waiting | None = None
+        self._endings: Endings | None = None
         self._running_loop: asyncio.AbstractEventLoop | None = None
         self._ahead = TypeAhead(self)
         register(self)
@@ -111,6 +119,7 @@ class OpsConsole(Desk):
         for wrong in self.facts.get("notes") or []:
             self.say(str(Safe(wrong)), "warn")
         await self._take_keymap()
+        self.look_for_ends(client)
 
     async def _take_keymap(self) -> None:
         """The operator's own keys, when there are any; what is wrong with them is said and the rest holds."""
@@ -140,6 +149,23 @@ class OpsConsole(Desk):
                 self.each_screen(lambda screen: screen.action_refresh())
             if self._waiting is not None and concerns(batch):
                 self._waiting.due()
+            if any(change.get("lost") or change.get("entity") == "task" for change in batch):
+                self.look_for_ends(client)
+
+    @work(group="endings", exclusive=True, exit_on_error=False)
+    async def look_for_ends(self, client: Client) -> None:
+        """A task that ends is heard wherever one is. Looked at again in a moment, so that a burst is one look."""
+        if self._endings is None:
+            from screens.shell.endings import Endings
+
+            self._endings = Endings(client, str(self.facts.get("user") or ""), self._task_ended)
+        await asyncio.sleep(ENDINGS_AFTER)
+        await self._endings.look()
+
+    def _task_ended(self, task: TaskRow) -> None:
+        self.say(f"task {task.summary}: {task.state}; t shows it", task.role)
+        self.bell()
+        self.send_to_terminal(TASK_ENDED)
 
     @work(group="waiting", exclusive=True, exit_on_error=False)
     async def keep_counting(self, client: Client) -> None:

@@ -43,6 +43,7 @@ class Desk(Console):
         Binding("Y", "copy_row", "copy the row", id="copy.row", show=False),
         Binding("ctrl+s", "dump", "save what is shown", id="dump.table", show=False),
         Binding("f8", "dump_screen", "save the screen", id="dump.screen", show=False),
+        Binding("t", "tasks", "tasks", id="tasks.drawer", show=False),
         Binding("s", "shell", "a shell on the host", id="shell.open", show=False),
         Binding("H", "history", "its history", id="object.history", show=False),
         Binding("W", "who_may", "who may what", id="object.who_may", show=False),
@@ -200,6 +201,15 @@ class Desk(Console):
             await performing.finish(Order(call.operation, call.data, Safe(call.operation)))
         except OperationFailed as error:
             self.say_failure(call.operation, error)
+
+    def action_tasks(self) -> None:
+        """What is under way, over whatever is on the screen; the same key or esc goes back."""
+        from screens.tasks import TasksScreen
+
+        if isinstance(self.screen, TasksScreen):
+            self.pop_screen()
+        elif isinstance(self.screen, ConsoleScreen) and self.client is not None:
+            self.push_screen(TasksScreen(self.client))
 
     def action_palette(self) -> None:
         if isinstance(self.screen, ConsoleScreen):

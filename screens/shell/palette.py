@@ -86,7 +86,7 @@ class PalettePane(ConsoleModal[str]):
         self._offers = list(offers)
         self._objects = objects
         self._shown: list[Offer] = []
-        self._rows = entry_rows()
+        self._rows = entry_rows(long=not any(offer.because for offer in offers))
         self._due: Timer | None = None
 
     def compose(self) -> ComposeResult:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -34,12 +35,12 @@ def _cell(text: str, entry: Entry, role: str = "") -> Cell:
     return Cell(Safe(text), role if entry.allowed else "muted")
 
 
-_SPEC: Spec[tuple[int, Entry]] = Spec(
+_SPEC: Final[Spec[tuple[int, Entry]]] = Spec(
     columns=(
         Column(
             "key", "", lambda item, view: _cell(item[1].key, item[1], "accent"), lambda item: item[1].key, minimum=1
         ),
-        Column("title", "", lambda item, view: _cell(item[1].title, item[1]), lambda item: item[1].title, maximum=72),
+        Column("title", "", lambda item, view: _cell(item[1].title, item[1]), lambda item: item[1].title, maximum=40),
         Column(
             "because",
             "",
@@ -55,9 +56,12 @@ _SPEC: Spec[tuple[int, Entry]] = Spec(
 )
 
 
-def entry_rows() -> Rows[tuple[int, Entry]]:
-    """An empty list of entries; a record is an entry with its place."""
-    return Rows(_SPEC)
+def entry_rows(*, long: bool = False) -> Rows[tuple[int, Entry]]:
+    """An empty list of entries; a record is an entry with its place. With `long` titles take what room there is."""
+    if not long:
+        return Rows(_SPEC)
+    columns = tuple(replace(column, maximum=90) if column.id == "title" else column for column in _SPEC.columns)
+    return Rows(replace(_SPEC, columns=columns))
 
 
 class Menu(ConsoleModal[str]):

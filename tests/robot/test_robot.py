@@ -226,3 +226,27 @@ def test_the_picture_is_the_one_a_whole_redraw_gives(console: Open, seed: int) -
         terminal.keys("C-l")
         time.sleep(0.2)
         assert settled(terminal) == before
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_six_at_once_are_a_task_that_is_watched_to_its_end(console: Open, size: tuple[int, int]) -> None:
+    terminal = console(size)
+    filtered(terminal, "shop-api")
+    terminal.keys("*")
+    terminal.see("6 marked")
+    terminal.keys("R")
+    terminal.see("Type 6 shop-api", within=40)
+    time.sleep(0.5)  # an Enter that nobody can have meant yet does not count
+    terminal.type("6 shop-api")
+    terminal.keys("Enter")
+    terminal.type("a try")
+    terminal.keys("Enter")
+    terminal.see("as a task", within=40)
+    terminal.keys("t")
+    terminal.see("tasks ·", "restart app-1/shop-api", within=40)
+    terminal.keys("Enter")
+    terminal.see("app-1/shop-api: done", "ended: finished", within=90)
+    terminal.keys("Escape")
+    terminal.see("tasks ·", "finished")
+    terminal.keys("t")
+    terminal.see("/shop-api hides")

@@ -196,6 +196,9 @@ class FakeClient:
     ) -> Any:
         if operation == "approvals.count":
             return self.waits
+        if operation in ("tasks.list", "tasks.get", "jobs.list"):
+            found = self.reads.get(operation, {})
+            return found(dict(data or {})) if callable(found) else found
         self.broke_glass += [operation] if break_glass else []
         self.calls.append((operation, dict(data or {}), confirm, reason))
         self.digests.append(plan_digest)
