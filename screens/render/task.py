@@ -180,7 +180,7 @@ SPEC: Final[Spec[TaskRow]] = Spec(
         fields=("state", "by", "operation"),
         field=lambda task, name: str({"state": task.state, "by": task.who}.get(name, task.operation)).lower(),
     ),
-    order=lambda task: (not task.open, -(task.created or 0.0)),
+    order=lambda task: (not task.open, -(task.created or 0.0), task.id),
     noun="tasks",
     state=lambda task: (task.state, task.role),
 )
