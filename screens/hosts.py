@@ -47,6 +47,7 @@ class HostsScreen(ConsoleScreen):
         Binding("a", "actions", "actions", id="hosts.actions"),
         Binding("I", "import", "import", id="hosts.import"),
         Binding("K", "trust", "trust key", id="hosts.trust"),
+        Binding("R", "execute", "run commands", id="hosts.execute", show=False),
         Binding("p", "protect", "protect", id="hosts.protect", show=False),
         Binding("m", "begin_maintenance", "maintenance", id="hosts.maintenance", show=False),
         Binding("M", "end_maintenance", "end maintenance", id="hosts.maintenance_end", show=False),
@@ -262,6 +263,15 @@ class HostsScreen(ConsoleScreen):
         else:
             self._nothing_here()
 
+    def action_execute(self) -> None:
+        found = self.targets()
+        if self.console.read_only:
+            self.console.say(f"read-only: {self.console.read_only}", "warn")
+        elif found:
+            self._open(lambda forms: forms.execute([row.record for row in found]))
+        else:
+            self._nothing_here()
+
     def action_new_environment(self) -> None:
         self._open(lambda forms: forms.environment())
 
@@ -361,6 +371,7 @@ def entries(rows: Sequence[HostRow], read_only: Safe) -> list[Entry]:
         ("services", "", "its services", one),
         ("detail", "d", "all that is known, and what goes down with it", one),
         ("app.shell", "s", "a shell", one or frozen),
+        ("execute", "R", "run commands, as a task", frozen),
         ("edit", "e", "edit the record", one or frozen),
         ("trust", "K", "trust the key", frozen or key),
         ("protect", "p", "take the protection off" if protected else "protect", frozen),

@@ -10,6 +10,7 @@ from opsconsole.client import Client, Json
 from screens.frame import Console
 from screens.performing import Order, Performing
 from screens.render.form import Field, fields, schema
+from screens.render.waves import WAVES, options
 from screens.text import Safe
 from screens.widgets.form import Choices, Form
 
@@ -33,6 +34,10 @@ HELPS: Final = {
     "content": "the text of the file, instead of a path",
     "include": "only hosts matching these globs, for example web*",
     "exclude": "without hosts matching these globs",
+    "timeout": "seconds; then the host itself ends it. Empty: an hour",
+    "run_as": "another account there; empty: the one we log in with",
+    "cwd": "where it runs; empty: the home of that account",
+    "description": "what it is for",
 }
 _ORDER: Final = (
     *("path", "content", "include", "exclude", "reason", "until"),
@@ -87,6 +92,26 @@ class HostForms:
             return await performing.each(Safe(f"beginning maintenance of {len(names)} hosts"), orders) or None
 
         return Form(title, _arranged(fields(schema(operation), ("id",))), submit, helps=HELPS)
+
+    def execute(self, records: Sequence[Mapping[str, Any]]) -> Form:
+        """A script for one or many hosts; a worker runs it there, whoever watches."""
+        names = [Safe(record.get("name")) for record in records]
+        where = names[0] if len(names) == 1 else Safe(f"{len(names)} hosts")
+        performing = Performing(self._console, self._client)
+        script = Field("script", "long", required=True, help="for /bin/sh, or for what a first line #! names")
+
+        async def submit(data: Json) -> Any:
+            task, rest = options(data)
+            given = {**rest, "hosts": [record.get("id") for record in records], "steps": [rest.pop("script")]}
+            given.pop("script", None)
+            order = Order("hosts.execute", given, Safe(f"running it on {where}"), task=task)
+            done = await performing.run(order)
+            if done is not None:
+                await performing.report(order, done)
+            return done
+
+        shown = [script, *WAVES, *fields(schema("hosts.execute"), ("hosts", "steps"))]
+        return Form(f"Run on {where}", shown, submit, helps=HELPS)
 
     def environment(self) -> Form:
         """A new ring of machines."""

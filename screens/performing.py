@@ -31,7 +31,8 @@ class Order:
     """What is wanted: an operation with its input, and how to say so (`restarting 3 services`).
 
     `narrowed` is the same for some targets only, by their keys `host/name`; without it only a run can be retried.
-    `preview` shows the plan even where nothing has to be confirmed.
+    `preview` shows the plan even where nothing has to be confirmed. `task` lets a worker do it: `waves`, `limit`,
+    `stop_after`.
     """
 
     operation: str
@@ -39,6 +40,7 @@ class Order:
     label: Safe
     narrowed: Callable[[Collection[str]], Order] | None = None
     preview: bool = False
+    task: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,9 @@ class Performing:
 
     async def _ask(self, order: Order, answer: Answer) -> Done:
         """Ask for the second person; the request is kept and everybody who may decide it hears of it."""
-        wanted = {"operation": order.operation, "input": order.data, "reason": answer.reason}
+        wanted: Json = {"operation": order.operation, "input": order.data, "reason": answer.reason}
+        if order.task is not None:
+            wanted["task"] = order.task
         asked = await self.client.call("approvals.request", wanted)
         names = asked.get("eligible") if isinstance(asked, Mapping) else None
         who = join([Safe(name) for name in names or ()], ", ") or Safe("somebody entitled")
@@ -182,6 +186,7 @@ class Performing:
                 reason=answer.reason,
                 plan_digest=answer.digest,
                 break_glass=answer.break_glass,
+                task=order.task,
             )
         )
         if (await asyncio.wait({call}, timeout=BUSY_AFTER))[0]:

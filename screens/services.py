@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 
 from opsconsole.client import Client, Json, OperationFailed
+from screens import services_waves
 from screens.frame import ConsoleScreen, events, reported
 from screens.performing import Performing
 from screens.render.host import Host
@@ -356,8 +357,13 @@ class ServicesScreen(ConsoleScreen):
         except OperationFailed as error:
             self.console.say_failure(f"asking about {title}", error)
             return
-        chosen = await self.app.push_screen_wait(Menu(title, entries(available, self.console.read_only)))
-        if chosen:
+        shown = entries(available, self.console.read_only)
+        if len(targets) > 1:
+            shown.append(services_waves.entry(self.console.read_only))
+        chosen = await self.app.push_screen_wait(Menu(title, shown))
+        if chosen == services_waves.IN_WAVES:
+            await self.app.push_screen_wait(services_waves.form(self.console, client, targets, available))
+        elif chosen:
             self.perform(client, chosen, targets)
 
     async def _available(self, client: Client, targets: list[Target]) -> Json:

@@ -86,11 +86,11 @@ def together(services: Iterable[Mapping[str, Any]], targets: Sequence[Target]) -
     return verdicts
 
 
-def order(chosen: Action, targets: Sequence[Target]) -> Order:
-    """The action on these services, as something to perform."""
+def order(chosen: Action, targets: Sequence[Target], task: Json | None = None) -> Order:
+    """The action on these services, as something to perform; with `task` by a worker."""
     what = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} services")
 
     def narrowed(keys: Collection[str]) -> Order:
-        return order(chosen, [target for target in targets if f"{Safe(target[0])}/{Safe(target[1])}" in keys])
+        return order(chosen, [target for target in targets if f"{Safe(target[0])}/{Safe(target[1])}" in keys], task)
 
-    return Order(chosen.operation, input_of(targets), join([Safe(chosen.doing), what], " "), narrowed)
+    return Order(chosen.operation, input_of(targets), join([Safe(chosen.doing), what], " "), narrowed, task=task)

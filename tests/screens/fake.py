@@ -171,6 +171,7 @@ class FakeClient:
         self.calls: list[tuple[str, Json, str | None, str | None]] = []
         self.digests: list[str | None] = []
         self.broke_glass: list[str] = []
+        self.tasks: list[Json | None] = []
         self.waits: Json = {}
         self.planned: list[tuple[str, Json]] = []
         self.answers: list[tuple[int, str | None]] = []
@@ -202,6 +203,7 @@ class FakeClient:
         self.broke_glass += [operation] if break_glass else []
         self.calls.append((operation, dict(data or {}), confirm, reason))
         self.digests.append(plan_digest)
+        self.tasks.append(None if task is None else dict(task))
         if operation == "services.get":
             given = data or {}
             return {

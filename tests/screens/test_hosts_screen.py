@@ -13,6 +13,7 @@ from opsconsole.client import Json, OperationFailed
 from screens.app import OpsConsole
 from screens.hosts import HostsScreen, entries
 from screens.render.hosts import SPEC, parse_row
+from screens.render.waves import options
 from screens.services import ServicesScreen
 from screens.text import Safe
 from screens.widgets.form import Form
@@ -301,3 +302,32 @@ async def test_readonly_opens_no_form() -> None:
         await pilot.pause()
         assert app.screen is screen
         assert client.planned == []
+
+
+async def test_commands_on_marked_hosts_are_a_task_in_waves() -> None:
+    client = house()
+    client.results = [{"task_id": "01a2"}]
+    client.plan_more = {"rung": 0, "expect": None}
+    async with hosts(client) as (app, pilot, screen):
+        await pilot.press("*", "R")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        form = app.screen
+        assert isinstance(form, Form)
+        rows = {row.field.name: row for row in form.rows}
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: "needed" in screen_text(app))
+        await pilot.press(*"uptime")
+        rows["waves"].set("1, 10%, rest")
+        rows["stop_after"].set("1")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen is screen)
+        [(data, _, _)] = asked(client, "hosts.execute")
+        assert (sorted(data["hosts"]), data["steps"]) == ([1, 2, 3, 4], ["uptime"])
+        assert {"waves": ["1", "10%", "rest"], "stop_after": 1} in client.tasks
+        await until(pilot, lambda: "t shows how far it is" in screen_text(app))
+
+
+def test_waves_of_a_form_are_the_options_of_a_task() -> None:
+    task, rest = options({"waves": "1, 10%,rest", "at_once": 5, "stop_after": None, "action": "restart"})
+    assert (task, rest) == ({"waves": ["1", "10%", "rest"], "limit": 5}, {"action": "restart"})
+    assert options({"script": "id"}) == ({}, {"script": "id"})

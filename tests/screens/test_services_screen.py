@@ -8,6 +8,7 @@ import pytest
 
 from opsconsole.client import OperationFailed
 from screens.journal import JournalScreen
+from screens.widgets.form import Form
 from screens.widgets.menu import Menu
 from screens.widgets.plan import PlanPane
 from screens.widgets.result import ResultPane
@@ -395,3 +396,27 @@ async def test_a_host_row_has_a_journal_and_no_actions_of_services() -> None:
         await until(pilot, lambda: client.streams[-1][0] == "services.journal.follow")
         assert client.streams[-1][1]["items"] == [{"host": "odd1"}]
         assert "journal odd1 " in screen_text(app)
+
+
+async def test_marked_services_in_waves_are_a_task() -> None:
+    client = FakeClient()
+    client.results = [{"task_id": "01a2"}]
+    client.plan_more = {"rung": 0, "expect": None}
+    client.reads["services.list"] = {"services": []}
+    async with console(client) as (app, pilot, screen):
+        await mark_two(pilot, screen)
+        await pilot.press("a")
+        await until(pilot, lambda: "in waves, as a task" in screen_text(app))
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        form = app.screen
+        assert isinstance(form, Form)
+        rows = {row.field.name: row for row in form.rows}
+        rows["action"].set("restart")
+        rows["at_once"].set("1")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: app.screen is screen)
+        assert ("services.restart", [{"host": "web1", "name": "cron"}, {"host": "web2", "name": "cron"}]) in [
+            (operation, data.get("items")) for operation, data, _, _ in client.calls
+        ]
+        assert {"limit": 1} in client.tasks
