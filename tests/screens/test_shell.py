@@ -23,7 +23,7 @@ from screens.shell.palette import PalettePane
 from screens.widgets.form import Form
 from screens.widgets.menu import Menu
 from screens.widgets.plan import PlanPane
-from tests.screens.fake import HOSTILE, FakeClient
+from tests.screens.fake import HOSTILE, FakeClient, host_event, row
 from tests.screens.support import console, screen_text, until
 from tests.screens.test_ahead import burst
 
@@ -353,3 +353,23 @@ async def test_a_line_that_is_not_enough_opens_the_form_with_what_was_typed() ->
         await typed(app, pilot, "access credentials create --name deploy")
         await until(pilot, lambda: isinstance(app.screen, Form) and "deploy" in screen_text(app))
         assert client.calls == []
+
+
+async def test_no_dump_holds_what_a_terminal_would_act_on() -> None:
+    """Hostile names in the table, then all four kinds of dump: none of it stands there raw."""
+    evil = [row("web1", f"evil{number}", description=HOSTILE, sub=HOSTILE) | {"name": HOSTILE} for number in range(2)]
+    async with console(FakeClient([host_event("web1", rows=evil)])) as (app, pilot, _):
+        await until(pilot, lambda: "evil" in screen_text(app))
+        for key, ending in (("c", "csv"), ("j", "json")):
+            await pilot.press("ctrl+s")
+            await until(pilot, lambda: isinstance(app.screen, Menu))
+            await pilot.press(key)
+            await until(pilot, lambda ending=ending: any((home() / "dumps").glob(f"*.{ending}")))  # type: ignore[misc]
+        await pilot.press("f8")
+        await until(pilot, lambda: len(list((home() / "dumps").iterdir())) == 4)
+        for path in (home() / "dumps").iterdir():
+            text = path.read_text("utf-8")
+            assert "evil" in text, path.suffix
+            acted_on = [hex(ord(sign)) for sign in text if sign != "\n" and (ord(sign) < 32 or 127 <= ord(sign) < 160)]
+            assert (path.suffix, acted_on) == (path.suffix, [])
+            assert not set(text) & set("\u202e\u200b\u2066\ufeff")
