@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
 from textual import on, work
@@ -17,7 +17,7 @@ from textual.events import ScreenResume
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import reported
 from screens.hosts_forms import rows_of
-from screens.render.vpn import CLIENTS, ClientRow, Session, parse_ca, parse_client, parse_session
+from screens.render.vpn import CLIENTS, ClientRow, Session, gone, parse_ca, parse_client, parse_session
 from screens.render.vpn_detail import band, client_text
 from screens.text import Safe
 from screens.vpn_changing import VpnChanging
@@ -64,8 +64,9 @@ class VpnScreen(VpnChanging):
         self._sessions: dict[int, Session] = {}
         self._following: Client | None = None
         self._due = self._cas_due = True
+        self._loading = False
         self._touched: set[str] = set()
-        self._sessions_at = 0.0
+        self._sessions_at = self._looked_at = 0.0
         self._detail: tuple[int, Json | None] | None = None
         self._go_to = ""
 
@@ -124,7 +125,7 @@ class VpnScreen(VpnChanging):
             self._following = client
             self.follow(client)
         self.table.tick()
-        if self._cas_due or self._due or self._touched:
+        if (self._cas_due or self._due or self._touched) and not self._loading:
             self.load(client)
         if time.monotonic() - self._sessions_at > SESSIONS_EVERY:
             self._sessions_at = time.monotonic()
@@ -145,7 +146,18 @@ class VpnScreen(VpnChanging):
 
     @work(group="load", exclusive=True, exit_on_error=False)
     async def load(self, client: Client) -> None:
-        """Read what is due. A failure is said once and tried again when something changes or is asked for."""
+        """Read what is due. A failure is said once and tried again when something changes or is asked for.
+
+        What changes meanwhile is read afterwards: begun anew each time, many clients would never be there whole.
+        """
+        self._loading = True
+        try:
+            await self._load(client)
+        finally:
+            self._loading = False
+            self.table.filling(False)
+
+    async def _load(self, client: Client) -> None:
         whole, self._due = self._due, False
         cas, self._cas_due = self._cas_due or bool(self._touched), False
         touched, self._touched = self._touched, set()
@@ -165,6 +177,7 @@ class VpnScreen(VpnChanging):
         """The first rows are there at once; the others come while the operator works."""
         found: dict[str, ClientRow] = {}
         cursor, size = 0, FIRST
+        self.table.filling(True)
         while True:
             answer = await client.call("vpn.clients.list", {"cursor": cursor, "size": size})
             page = rows_of(answer.get("clients"))
@@ -227,16 +240,18 @@ class VpnScreen(VpnChanging):
             for one in answer.get("sessions") or ()
             if one.get("vpn_client_id") is not None
         }
-        differ = {number for number in {*found, *self._sessions} if found.get(number) != self._sessions.get(number)}
-        self._sessions = found
-        self._apply_sessions(differ)
+        before, looked_at = self._sessions, self._looked_at
+        differ = {number for number in {*found, *before} if found.get(number) != before.get(number)}
+        self._sessions, self._looked_at = found, self.table.now()
+        self._apply_sessions(differ, {n: gone(one, looked_at) for n, one in before.items() if n not in found})
         self.pane.retitle()
         self._paint_side()
 
-    def _apply_sessions(self, numbers: set[int]) -> None:
-        """Who came and who went, into the rows that are there."""
+    def _apply_sessions(self, numbers: set[int], gone: Mapping[int, Json] | None = None) -> None:
+        """Who came and who went, into the rows that are there; those who went were last seen just before."""
         known = [self.rows.records[str(number)] for number in numbers if str(number) in self.rows.records]
-        self.table.changed(self.rows.update(self._parsed([dict(row.record) for row in known])))
+        records = [{**row.record, **(gone or {}).get(row.id, {})} for row in known]
+        self.table.changed(self.rows.update(self._parsed(records)))
 
     def paint(self) -> None:
         """What is shown when there is nothing, the cursor on what was made, titles."""

@@ -20,7 +20,7 @@ from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, Run, 
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
 from data.models.tasks import Job, Task, TaskOutput, Worker
 from data.models.vpn import CertificateAuthority, VpnCertificate, VpnClient, VpnCrl
-from data.models.vpn_servers import RevocationStep, VpnServer, VpnServerSight
+from data.models.vpn_servers import RevocationStep, VpnClientSight, VpnServer, VpnServerSight
 
 __all__ = [
     "AppInstance",
@@ -62,6 +62,7 @@ __all__ = [
     "UtcDateTime",
     "VpnCertificate",
     "VpnClient",
+    "VpnClientSight",
     "VpnCrl",
     "VpnServer",
     "VpnServerSight",

@@ -49,6 +49,18 @@ class VpnServerSight(Record, table=True):
     facts: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
 
 
+class VpnClientSight(Record, table=True):
+    """When a client was last seen connected, and on which server: an observation, never a record, one row a client.
+    `server` is the name the server had then; `evidence` is what its daemon said of the session."""
+
+    __tablename__ = "vpn_client_sight"
+
+    client_id: int = Field(primary_key=True, foreign_key="vpn_client.id", ondelete="CASCADE")
+    server: str
+    seen_at: datetime = Field(sa_type=UtcDateTime)
+    evidence: Any = Field(default=None, sa_type=JSON_TYPE, nullable=True)
+
+
 class RevocationStep(Record, table=True):
     """How far one revoked certificate is on one server. `step` is published, loaded, session_gone, or blocked (an
     emergency without the authority's key); `state` ok or failed. A missing row is a step nobody has seen done."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from data.models import VpnClientSight
 from opsconsole.engine import dispatch
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
@@ -25,6 +26,23 @@ _BATCHES: Final = (
     (40, 825, ("oslo", "bergen", "malmo", "aarhus")),
 )
 """Days ago, days of validity, cities."""
+_SEEN: Final = {
+    **dict.fromkeys(("berlin", "hamburg", "munich", "leipzig", "vienna", "graz", "madrid", "lisbon", "rome"), 0.03),
+    "milan": 0.2,
+    "turin": 0.4,
+    "oslo": 0.03,
+    "bergen": 1.6,
+    "malmo": 5.0,
+    "paris": 0.05,
+    "lille": 0.1,
+    "nantes": 19.0,
+    "basel": 25.2,
+    "geneva": 25.6,
+    "lyon": 31.5,
+    "porto": 6.1,
+}
+"""Days ago each was last connected; a branch that is not here was never there."""
+_GATEWAY: Final = "vpn-1"
 _REVOKED: Final = (("lyon", 30, "the office was closed"), ("porto", 6, "the router was stolen"))
 
 
@@ -59,3 +77,14 @@ async def fill(house: House, caller: Caller) -> None:
         await call(days, "vpn.clients.revoke", {"id": ids[city]}, f"branch-{city}", why)
     await call(1, "vpn.clients.renew", {"id": ids["berlin"], "expiration": 825})
     await call(0, "vpn.crls.sign", {"ca_id": ca["id"]})
+    await _sights(house, ids)
+
+
+async def _sights(house: House, ids: dict[str, int]) -> None:
+    """When each branch was last connected to the gateway."""
+    now = datetime.now(UTC)
+    rows = [
+        VpnClientSight(client_id=ids[city], server=_GATEWAY, seen_at=now - days * _DAY - timedelta(minutes=number))
+        for number, (city, days) in enumerate(_SEEN.items())
+    ]
+    await house.database.write(lambda tx: tx.add_all(rows))

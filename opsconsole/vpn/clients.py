@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
@@ -12,7 +13,7 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 
 from data.feed import announce
-from data.models import VpnCertificate, VpnClient, utc_now
+from data.models import VpnCertificate, VpnClient, VpnClientSight, utc_now
 from data.pages import CURSOR_SIZE, cursor_page
 from data.secrets import seal
 from data.textsearch import text_match
@@ -48,6 +49,7 @@ from opsconsole.vpn.fields import (
 )
 from opsconsole.vpn.lookup import CaFacts, ca_facts, find_ca, find_client, said
 from opsconsole.vpn.revocation import chains
+from opsconsole.vpn.seen import seen_json
 from opsconsole.vpn.signing import Made, Wanted, issue_all, settle_certificate
 
 LARGEST = 5000
@@ -106,15 +108,25 @@ class UpdateClient(Input):
     objects=("vpn_client",),
 )
 async def list_clients(ctx: Context, query: ListClients) -> Json:
+    """`last_seen` of a client says when (`at`) and on which `server` it was last seen connected; null: never seen."""
     now = ctx.now()
 
     def work(tx: Session) -> Json:
         columns = [col(getattr(VpnClient, name)) for name in _COLUMNS]
-        statement: Any = core_select(*columns).where(*_filters(tx, ctx, query))
+        sight = (col(VpnClientSight.server), col(VpnClientSight.seen_at))
+        mine = col(VpnClientSight.client_id) == col(VpnClient.id)
+        joined = core_select(*columns, *sight).select_from(VpnClient).outerjoin(VpnClientSight, mine)
+        statement: Any = joined.where(*_filters(tx, ctx, query))
         page = cursor_page(tx, statement, col(VpnClient.id), cursor=query.cursor, size=query.size, largest=LARGEST)
-        return page.document("clients", lambda row: client_json(dict(zip(_COLUMNS, row, strict=False)), now))
+        return page.document("clients", lambda row: _listed(row, now))
 
     return await ctx.database.read(work)
+
+
+def _listed(row: Sequence[Any], now: datetime) -> Json:
+    values = dict(zip(_COLUMNS, row, strict=False))
+    server, seen_at = row[len(_COLUMNS) : len(_COLUMNS) + 2]
+    return client_json(values, now) | {"last_seen": seen_json(server, seen_at)}
 
 
 def _filters(tx: Session, ctx: Context, query: ListClients) -> list[ColumnElement[bool]]:
@@ -153,7 +165,9 @@ async def get_client(ctx: Context, query: OneClient) -> Json:
         current = next((one for one in certificates if one.id == row.certificate_id), None)
         text = describe(current.cert) if current is not None and current.cert else []
         chain = chains(tx, certificates)
+        sight = tx.get(VpnClientSight, row.id)
         return client_json(row, ctx.now()) | {
+            "last_seen": seen_json(sight.server, sight.seen_at) if sight else None,
             "ca_name": find_ca(tx, row.ca_id).name,
             "has_password": row.sealed_password is not None,
             "certificates": [certificate_json(one, ctx.now()) | {"chain": chain.get(one.id)} for one in certificates],

@@ -31,6 +31,7 @@ from opsconsole.engine.context import Context
 from opsconsole.engine.errors import StateConflict
 from opsconsole.engine.registry import Json
 from opsconsole.house import House
+from opsconsole.vpn.seen import Connected, keep_seen
 from opsconsole.vpn.servers_lookup import ServerFacts, moment_text, newest_list
 
 _CONFIG_SECONDS = 30.0
@@ -295,7 +296,7 @@ def revoked_serials(tx: Session, ca_id: int, now: datetime) -> list[int]:
 
 
 async def keep(ctx: Context, sights: Sequence[Sight]) -> None:
-    """Store what was seen, for other consoles and for the alarms."""
+    """Store what was seen, for other consoles and for the alarms, and which clients were connected."""
     if ctx.house.database.read_only or not sights:
         return
 
@@ -314,6 +315,13 @@ async def keep(ctx: Context, sights: Sequence[Sight]) -> None:
                 announce(tx, "vpn_server", sight.server.id, "updated")
 
     await ctx.database.write(work)
+    await keep_seen(ctx, [found for sight in sights if (found := _connected(sight)) is not None])
+
+
+def _connected(sight: Sight) -> Connected | None:
+    if sight.look is None or sight.facts is None or sight.facts["config"].get("username_as_common_name"):
+        return None
+    return Connected(sight.server, sight.look.status.sessions, sight.at)
 
 
 def newest_number(tx: Session, ca_id: int) -> int | None:

@@ -24,6 +24,7 @@ from opsconsole.engine.errors import ConsoleError, ObjectNotFound, OutcomeUnknow
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import record_plan
 from opsconsole.engine.registry import Change, Input, Json, Outcome, change, read
+from opsconsole.vpn.seen import Connected, keep_seen
 from opsconsole.vpn.servers_look import Reach, reach
 from opsconsole.vpn.servers_lookup import MANAGE, VIEW, ServerFacts, ServerRef, moment_text, servers_of
 
@@ -135,6 +136,7 @@ async def list_sessions(ctx: Context, query: ListSessions) -> Json:
     refs = None if query.server is None else [query.server]
     servers = await ctx.database.read(lambda tx: servers_of(tx, refs=refs, ca_id=query.ca_id))
     crowds = await crowds_of(ctx, servers)
+    await keep_seen(ctx, [Connected(one.server, one.sessions, one.at) for one in crowds if not one.by_user])
     if query.server is not None and crowds and crowds[0].error is not None:
         raise crowds[0].error
     names = {one.common_name for crowd in crowds for one in crowd.sessions if one.common_name}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from screens.render.host import glyph, span, timestamp
@@ -14,6 +15,8 @@ from screens.widgets.rows import Cell, Column, Grouping, Spec, View
 DAY: Final = 86400.0
 ENDING: Final = 30
 """Days before its end from which on a client is worth a word."""
+
+_CONNECTED: Final = 1e12
 
 ALARMS: Final[dict[str, tuple[str, str]]] = {
     "ok": ("ok", "ok"),
@@ -36,7 +39,8 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class ClientRow:
-    """`record` is what `vpn.clients.list` answered; `name` is safe to show."""
+    """`record` is what `vpn.clients.list` answered; `name` is safe to show. `seen` is the last sight of a session:
+    its `since` is when it was seen."""
 
     name: Safe
     ca: Safe
@@ -46,6 +50,7 @@ class ClientRow:
     organization: Safe
     about: Safe
     session: Session | None
+    seen: Session | None
     record: Mapping[str, Any]
 
     @property
@@ -93,8 +98,18 @@ def parse_client(record: Mapping[str, Any], ca: str, session: Session | None, no
         organization=Safe(record.get("organization")),
         about=Safe(record.get("description")),
         session=session,
+        seen=_seen(record.get("last_seen")),
         record=record,
     )
+
+
+def _seen(data: object) -> Session | None:
+    return Session(Safe(data.get("server")), timestamp(data.get("at")), Safe("")) if isinstance(data, Mapping) else None
+
+
+def gone(session: Session, at: float) -> dict[str, Any]:
+    """What a record says of a session that was there at `at` (Unix seconds) and is no longer."""
+    return {"last_seen": {"at": datetime.fromtimestamp(at, UTC).isoformat(), "server": session.server}}
 
 
 def parse_session(data: Mapping[str, Any]) -> Session:
@@ -160,10 +175,24 @@ def _connected(row: ClientRow, view: View) -> Cell:
     return Cell(row.session.server, "bad" if row.status == "revoked" else "ok")
 
 
-def _since(row: ClientRow, view: View) -> Cell:
-    if row.session is None or row.session.since is None:
-        return Cell(Safe("-"), "muted")
-    return Cell(Safe(f"up {span(view.now - row.session.since)}"))
+def last_seen(row: ClientRow, now: float) -> Safe:
+    """`up 2h` while it is connected, else `3h ago on gw-1`; empty when nobody ever saw it."""
+    if row.session is not None:
+        return Safe("now" if row.session.since is None else f"up {span(now - row.session.since)}")
+    if row.seen is None or row.seen.since is None:
+        return Safe("")
+    return Safe(f"{span(now - row.seen.since)} ago on {row.seen.server}")
+
+
+def _last_seen(row: ClientRow, view: View) -> Cell:
+    return Cell(last_seen(row, view.now) or Safe("never"), "" if row.session else "muted")
+
+
+def _by_sight(row: ClientRow) -> float:
+    """Those who are connected first, then those who were seen last."""
+    if row.session is not None:
+        return -_CONNECTED - (row.session.since or 0.0)
+    return -((row.seen.since if row.seen else None) or 0.0)
 
 
 def _field(row: ClientRow, name: str) -> str:
@@ -192,10 +221,12 @@ CLIENTS: Final[Spec[ClientRow]] = Spec(
         Column("ca", "CA", lambda row, view: Cell(row.ca, "muted"), lambda row: row.ca.lower(), 6, 24),
         Column("on", "CONNECTED ON", _connected, lambda row: row.session.server if row.session else "~", 12, 24),
         Column(
-            "since", "SEEN", _since, lambda row: -((row.session.since or 0.0) if row.session else 0.0), 7, 7,
-            above=70, right=True, volatile=True,
+            "since", "LAST SEEN", _last_seen, _by_sight, 15, 26, above=70, stretch=True, volatile=True,
         ),
-        Column("email", "E-MAIL", lambda row, view: Cell(row.email), lambda row: row.email.lower(), 8, 40, above=100),
+        Column(
+            "email", "E-MAIL", lambda row, view: Cell(row.email), lambda row: row.email.lower(),
+            8, 40, above=100, stretch=True,
+        ),
         Column(
             "org", "ORGANIZATION", lambda row, view: Cell(row.organization), lambda row: row.organization.lower(),
             8, 40, above=120, stretch=True,

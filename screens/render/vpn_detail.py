@@ -9,7 +9,7 @@ from typing import Any, Final
 from textual.content import Content
 
 from screens.render.host import glyph, span, timestamp
-from screens.render.vpn import ALARMS, CaRow, ClientRow, left, status_word
+from screens.render.vpn import ALARMS, CaRow, ClientRow, last_seen, left, status_word
 from screens.text import Safe, content
 from screens.widgets.roles import CONTENT_STYLES
 
@@ -26,6 +26,7 @@ def client_text(row: ClientRow, data: Mapping[str, Any] | None, now: float, plai
         *_pairs(
             ("authority", row.ca),
             ("connected", _connected(row, now)),
+            ("last seen", Safe("") if row.session else last_seen(row, now) or Safe("never, on any server known here")),
             ("e-mail", row.email),
             ("about", row.about),
             ("organization", row.organization),

@@ -113,6 +113,8 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
         self.cursor: str | None = None
         self.chosen: tuple[str, ...] = ()
         self._index = 0
+        self._to_end = False
+        self._filling = False
         self._ascii = ascii
         self._clock = clock
         self.painter = Painter(rows, self._style, View(clock(), ascii))
@@ -135,6 +137,17 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
             self._repaint(change.keys)
         if self.rows.working and self._working is None:
             self._working = self.set_timer(PAUSE, self._work)
+        self._settled()
+
+    def filling(self, more: bool) -> None:
+        """Say that more rows are to come, or that they are all there. `G` meanwhile means the last of all of them."""
+        self._filling = more
+        self._settled()
+
+    def _settled(self) -> None:
+        """Once nothing more is to come the cursor belongs to its key again, whatever is added behind it."""
+        if not self._filling and not self.rows.working:
+            self._to_end = False
 
     def tick(self) -> None:
         """Repaint the age columns of the lines where what they say has changed."""
@@ -259,7 +272,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
     def _follow_cursor(self, line: int) -> None:
         """After the order changed: find the cursor's key again and keep it on its screen line."""
         shown = self.rows.shown
-        position = self.rows.position(self.cursor)
+        position = len(shown) - 1 if self._to_end else self.rows.position(self.cursor)
         if position is None and self.cursor is not None and self.rows.group:
             position = self.rows.position(self.rows.heading_of(self.cursor))
         if position is None:
@@ -279,6 +292,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
             self.post_message(self.Moved(self, key))
 
     def _go(self, position: int) -> None:
+        self._to_end = False
         shown = self.rows.shown
         if not shown:
             return
@@ -310,6 +324,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
 
     def action_edge(self, end: int) -> None:
         self._go(0 if end < 0 else len(self.rows.shown) - 1)
+        self._to_end = end > 0 and (self._filling or self.rows.working)
 
     # Marks, groups and opening
 

@@ -19,6 +19,9 @@ async def test_clients_of_every_kind_and_a_list_of_today(small_bench: Bench) -> 
     ctx = Context(small_bench.house, root)
     page = await dispatch.call(ctx, "vpn.clients.list", {"size": 100})
     assert Counter(one["status"] for one in page["clients"]) == {"valid": 18, "expired": 2, "revoked": 2}
+    seen = {one["name"]: one["last_seen"] for one in page["clients"]}
+    assert seen["branch-aarhus"] is None and seen["branch-berlin"]["server"] == "vpn-1"
+    assert all(one["last_seen"]["at"] < one["expiry_date"] for one in page["clients"] if one["last_seen"])
     [ca] = await dispatch.call(ctx, "vpn.cas.list")
     assert (ca["name"], ca["crl_status"]["alarm"], ca["crl_status"]["entries"]) == (vpn.NAME, "ok", 2)
     assert (await dispatch.call(ctx, "audit.verify"))["verdict"] == "intact"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from textual.pilot import Pilot
 
 from opsconsole.client import Json, OperationFailed
 from screens.app import OpsConsole
-from screens.render.vpn import CAS, CLIENTS, Session, parse_ca, parse_client
+from screens.render.vpn import CAS, CLIENTS, Session, last_seen, parse_ca, parse_client
 from screens.render.vpn_detail import band, ca_text, client_text
 from screens.text import Safe
 from screens.vpn import VpnScreen
@@ -105,10 +107,23 @@ class House(FakeClient):
         return await super().call(operation, data, **more)
 
 
+class SlowHouse(House):
+    """Gives its first page, and the rest when it is let."""
+
+    def __init__(self, clients: list[Json], cas: list[Json]) -> None:
+        super().__init__(clients, cas)
+        self.rest = asyncio.Event()
+
+    async def call(self, operation: str, data: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        if operation == "vpn.clients.list" and data and data["cursor"]:
+            await self.rest.wait()
+        return await super().call(operation, data, **more)
+
+
 def house(**more: Any) -> House:
     clients = [
         record(1, "branch-1", organization="Long names stay whole, they are cut by the table"),
-        record(2, "branch-2", 9),
+        record(2, "branch-2", 9, last_seen={"at": iso(NOW - 3 * 3600), "server": "gw-1"}),
         record(3, "gone", revoked=True, status="revoked"),
         record(4, "over", -3),
     ]
@@ -191,6 +206,45 @@ async def test_a_hundred_thousand_clients_do_not_stop_the_keys() -> None:
         assert sizes[:2] == [200, 2000]
         await pilot.press("G")
         await until(pilot, lambda: screen.table.cursor == "9999")
+
+
+async def test_the_end_asked_for_while_clients_still_come_is_the_end_of_all_of_them() -> None:
+    client = SlowHouse([record(number, f"c{number}") for number in range(1, 30_001)], [authority(1, "Branches")])
+    async with console(client) as (app, pilot, _):
+        app.switch_mode("vpn")
+        await until(pilot, lambda: isinstance(app.screen, VpnScreen) and app.screen.query("#vpn"))
+        screen = app.screen
+        assert isinstance(screen, VpnScreen)
+        await until(pilot, lambda: len(screen.rows.records) == 200)
+        await pilot.press("G")
+        assert screen.table.cursor == "99", "the last one by name of those that are there"
+        screen._touched.add("7")
+        screen._tick()
+        await pilot.pause()
+        client.rest.set()
+        await until(pilot, lambda: len(screen.rows.records) == 30_000 and not screen.rows.working, 60)
+        await until(pilot, lambda: screen.table.cursor == "9999" and "c9999" in screen_text(app))
+        await until(pilot, lambda: bool(asked(client, "vpn.clients.get")) and not screen._loading)
+        screen.table.changed(screen.rows.update({"x": replace(screen.rows.records["1"], name=Safe("z"))}))
+        assert screen.table.cursor == "9999", "once they are all there the cursor stays with its client"
+
+
+async def test_when_clients_were_last_seen() -> None:
+    client = house()
+    async with vpn(client, (160, 40)) as (app, pilot, screen):
+        shown = screen_text(app)
+        assert "LAST SEEN" in shown and "up 2h" in shown and "3h ago on gw-1" in shown and "never" in shown
+        screen.table.move_to("2")
+        await pilot.press("d")
+        await until(pilot, lambda: "last seen: 3h ago on gw-1" in screen.side.text)
+        client.reads["vpn.sessions.list"] = {"sessions": [], "servers": []}
+        screen.look_at_sessions(client)
+        await until(pilot, lambda: not screen._sessions)
+        row = screen.rows.records["1"]
+        assert row.session is None and last_seen(row, NOW + 60) in {f"{n}s ago on gw1" for n in range(50, 61)}
+        by = screen.rows.spec.column("since")
+        assert by is not None
+        assert sorted(screen.rows.records, key=lambda key: by.sort(screen.rows.records[key]))[:2] == ["1", "2"]
 
 
 async def test_a_new_client_from_the_keyboard_with_what_is_wrong_said_while_typing() -> None:

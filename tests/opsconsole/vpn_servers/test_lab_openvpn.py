@@ -127,6 +127,11 @@ async def test_a_revoked_client_is_out_and_cannot_come_back(site: Site) -> None:
     assert site.daemon.says("certificate revoked", after=mark), "it tried to come back and was refused"
     assert await site.sessions() == []
     assert not await asyncio.to_thread(site.lab.through)
+    clients = (await site.desk.call("vpn.clients.list"))["clients"]
+    assert [(one["name"], (one["last_seen"] or {}).get("server")) for one in clients] == [
+        ("site-a", "site"),
+        ("site-b", None),
+    ]
     chain = await site.desk.call("vpn.revocations.get", certificate_id=first)
     assert chain["effective"] and [step["state"] for step in chain["steps"]] == ["ok"] * 6
     evidence = {one["step"]: one["evidence"] for one in chain["servers"]}
