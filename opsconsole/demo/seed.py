@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def seed(home: Path, ports: dict[str, int]) -> None:
     """Make the database of `home` and fill it; `ports` is where each host listens. The operator becomes its
     administrator."""
     house = House.open(home, url=f"sqlite:///{home / 'opsconsole.db'}")
+    house.settings = replace(house.settings, read_only=False)  # so is what may be read in it made
     try:
         asyncio.run(house.caller(who(), via="screen"))
         house.database.write_sync(lambda tx: _fill(tx, ports))

@@ -91,7 +91,7 @@ def test_restart_one_in_production_by_count(console: Open, size: tuple[int, int]
     time.sleep(0.5)  # an Enter that nobody can have meant yet does not count
     terminal.type("7")
     terminal.keys("Enter")
-    terminal.see("Type 1", "not")
+    terminal.see("Type 1", "typed 7")
     terminal.keys("BSpace")
     terminal.type("1")
     terminal.keys("Enter")
