@@ -151,7 +151,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('jobs.list', 'List the timers, what is overdue, and who keeps time', 'public', 'none', 'read', (), '', 'opsconsole.tasks.timers', False, False),
     ('leases.list', 'List what is being worked on now, by whom and for how long', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.leases', False, False),
     ('leases.steal', 'Take a lease from its holder, with a reason; he does nothing more to what it stands for', 'self', 'high', 'action', ('lease',), '', 'opsconsole.journal.leases', False, False),
-    ('reviews.close', "Close the review of a break-glass, with a note; never one's own", 'self', 'low', 'action', ('review',), '', 'opsconsole.approvals.reviews', False, False),
+    ('reviews.close', "Close the review of a break-glass, with a note; one's own only where nobody else could", 'self', 'low', 'action', ('review',), '', 'opsconsole.approvals.reviews', False, False),
     ('reviews.list', 'List what was done without its second person (break-glass), newest first', 'self', 'none', 'read', ('review',), '', 'opsconsole.approvals.reviews', False, False),
     ('runs.get', 'Show one run with the outcome of each target', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
     ('runs.list', 'List runs, newest first', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),

@@ -59,7 +59,10 @@ class Approval(Record, table=True):
 
 
 class Review(Record, table=True):
-    """A change that was done without its second person (break-glass), open until somebody else has looked at it."""
+    """A change that was done without its second person (break-glass), open until somebody else has looked at it.
+
+    `self_closed`: nobody else could, and it was closed by the one who broke the glass.
+    """
 
     __tablename__ = "review"
     __table_args__ = (
@@ -85,4 +88,5 @@ class Review(Record, table=True):
     closed_by_id: int | None = None
     closed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     note: str | None = None
+    self_closed: bool = False
     incident_id: str | None = None

@@ -19,7 +19,7 @@ from opsconsole.engine.given import bound, whole
 from opsconsole.engine.perform import plan_change
 from opsconsole.engine.plan import Confirmation, Plan
 from opsconsole.engine.registry import Input, Json, Operation, find
-from opsconsole.engine.users import caller_of
+from opsconsole.engine.users import caller_of, nobody_could
 from opsconsole.journal.runs import sees_all
 
 MOST_JUDGED = 500
@@ -31,9 +31,26 @@ def objection(caller: Caller, row: Approval) -> str | None:
     return engine.objection(caller, find(row.operation).needs, row.subjects, row.requester_persons)
 
 
-def review_objection(caller: Caller, row: Review) -> str | None:
-    """Why this caller cannot close the review: whoever could have been the second person then can."""
-    return engine.objection(caller, find(row.operation).needs, row.subjects, row.who_persons)
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """Whether a caller may close a review: `because` says why not, `himself` that he may although he broke the glass."""
+
+    because: str | None
+    himself: bool = False
+
+
+def closing(tx: Session, caller: Caller, row: Review) -> Closing:
+    """Whoever could have been the second person then can close it. Where nobody else could, as with a single user, the
+    one who broke the glass can, and it is kept that he did it himself."""
+    needs = find(row.operation).needs
+    because = engine.objection(caller, needs, row.subjects, row.who_persons)
+    if because is None or not caller.persons & set(row.who_persons):
+        return Closing(because)
+    if engine.objection(caller, needs, row.subjects, ()) is not None:
+        return Closing(because)
+    if nobody_could(tx, needs, engine.subjects_of(row.subjects), without=row.who_persons):
+        return Closing(None, himself=True)
+    return Closing(f"{because}, as long as somebody else could close it")
 
 
 def decidable(tx: Session, caller: Caller, now: datetime) -> list[str]:
@@ -127,8 +144,9 @@ def approval_json(row: Approval, caller: Caller, now: datetime) -> Json:
     }
 
 
-def review_json(row: Review, caller: Caller) -> Json:
-    because = review_objection(caller, row) if row.closed_at is None else "it is closed"
+def review_json(tx: Session, row: Review, caller: Caller) -> Json:
+    """The review as lists and answers show it. `may_self_close`: he broke the glass, and nobody else could close it."""
+    found = closing(tx, caller, row) if row.closed_at is None else Closing("it is closed")
     return {
         "id": row.id,
         "state": "open" if row.closed_at is None else "closed",
@@ -146,8 +164,10 @@ def review_json(row: Review, caller: Caller) -> Json:
         "closed_by": row.closed_by,
         "closed_at": _text(row.closed_at),
         "note": row.note,
-        "may_close": because is None,
-        "because": because,
+        "self_closed": row.self_closed,
+        "may_close": found.because is None,
+        "may_self_close": found.himself,
+        "because": found.because,
     }
 
 

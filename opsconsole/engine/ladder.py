@@ -47,7 +47,7 @@ def _rung(plan: Plan, policy: Policy, *, second_person: bool) -> tuple[int, str]
     if count > 1 and plan.danger != "none":
         return 2, f"{count} targets"
     if plan.danger == "high":
-        return 1, "it interrupts work"
+        return 1, plan.why or "it interrupts work"
     return 0, "no danger"
 
 

@@ -71,7 +71,8 @@ class Confirmation:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole of a change. `level` is the highest environment level among the targets (prod > stage > dev)."""
+    """The whole of a change. `level` is the highest environment level among the targets (prod > stage > dev); `why`
+    what makes it dangerous, where it interrupts no work."""
 
     operation: str
     summary: str
@@ -85,6 +86,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
     input: Facts = field(default_factory=dict)
     material: Facts = field(default_factory=dict)
+    why: str = ""
 
     @property
     def digest(self) -> str:

@@ -105,12 +105,26 @@ def who_could_all(
     names: list[str] = []
     wanted, asked = unfrozen(needs), list(dict.fromkeys(subjects))
     for user in tx.exec(_candidates(wanted, list(without))):
-        caller = caller_of(tx, user)
-        if all(decide(caller, wanted, subject).allowed for subject in asked):
+        if _may(tx, user, wanted, asked):
             names.append(user.username)
         if len(names) == _MANY:
             break
     return names
+
+
+def nobody_could(
+    tx: Session, needs: Needs, subjects: Sequence[Subject | None], *, without: Collection[str] = ()
+) -> bool:
+    """Whether it is certain that no enabled user but those `without` may do this to every subject, freezes aside. With
+    more candidates than are looked at nothing is certain: False."""
+    wanted, asked = unfrozen(needs), list(dict.fromkeys(subjects))
+    candidates = tx.exec(_candidates(wanted, list(without))).all()
+    return len(candidates) < _LOOKED_AT and not any(_may(tx, user, wanted, asked) for user in candidates)
+
+
+def _may(tx: Session, user: User, wanted: Needs, subjects: Sequence[Subject | None]) -> bool:
+    caller = caller_of(tx, user)
+    return all(decide(caller, wanted, subject).allowed for subject in subjects)
 
 
 def _candidates(needs: Needs, without: list[str]) -> Any:

@@ -23,6 +23,7 @@ _ROLES: Final = {
     "approved": "ok",
     "waiting": "busy",
     "in review": "warn",
+    "self-closed": "warn",
     "rejected": "bad",
 }
 
@@ -81,10 +82,11 @@ def parse_approval(record: Mapping[str, Any]) -> Asked:
 def parse_review(record: Mapping[str, Any]) -> Asked:
     """A row of `reviews.list`."""
     may, closed = record.get("may_close") is True, record.get("state") == "closed"
+    over = "self-closed" if record.get("self_closed") is True else "reviewed"
     return Asked(
         id=str(record.get("id") or ""),
         review=True,
-        word="reviewed" if closed else "to review" if may else "in review",
+        word=over if closed else "to review" if may else "in review",
         mine=False,
         may=may,
         because=Safe(record.get("because")),
@@ -177,7 +179,10 @@ def detail_text(row: Asked, found: Mapping[str, Any] | None, now: float, plain: 
     if not row.review:
         lines += _of_request(row, record, now)
     elif record.get("closed_by"):
-        lines.append(_pair("closed by", join([Safe(record["closed_by"]), Safe(record.get("note"))], ": ")))
+        how = "closed by himself" if record.get("self_closed") is True else "closed by"
+        lines.append(_pair(how, join([Safe(record["closed_by"]), Safe(record.get("note"))], ": ")))
+    elif record.get("may_self_close") is True:
+        lines.append(content(("nobody else could close it: you may, and it is kept as self-closed", "dim")))
     if record.get("task_id"):
         lines.append(_pair("task", Safe(record["task_id"])))
     elif record.get("run_id"):
