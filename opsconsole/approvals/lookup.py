@@ -33,7 +33,7 @@ def objection(caller: Caller, row: Approval) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """Whether a caller may close a review: `because` says why not, `himself` that he may although he broke the glass."""
+    """Whether a caller may close a review: `because` says why not, `himself` that he may though he broke the glass."""
 
     because: str | None
     himself: bool = False

@@ -27,7 +27,6 @@ from opsconsole.engine.records import record_plan
 from opsconsole.engine.registry import Change, Input, Json, Outcome, change, find, read
 from opsconsole.engine.users import load_caller, who_could_all
 
-
 SELF_CLOSED = "self-closed"
 HIMSELF = "nobody else looks at it"
 ALONE = "nobody else could close it; that you closed it yourself is kept and told"

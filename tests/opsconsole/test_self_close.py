@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 import opsconsole.approvals.reads
 import opsconsole.approvals.reviews
-import opsconsole.journal.audit  # noqa: F401
+import opsconsole.journal.audit
 from data.models import HostGrant
 from opsconsole.engine import users
 from opsconsole.engine.caller import Caller
