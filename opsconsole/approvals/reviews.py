@@ -57,9 +57,7 @@ async def list_reviews(ctx: Context, query: ListReviews) -> Json:
             closed = col(Review.closed_at)
             where.append(closed.is_(None) if query.state == "open" else closed.is_not(None))
         order: list[Any] = [col(Review.id).desc()]
-        return page_of(
-            tx, Review, where, order, query, lambda rows: [review_json(tx, row, ctx.caller) for row in rows]
-        )
+        return page_of(tx, Review, where, order, query, lambda rows: [review_json(tx, row, ctx.caller) for row in rows])
 
     return await ctx.database.read(work)
 

@@ -381,11 +381,9 @@ def test_every_text_is_safe_whatever_the_house_says() -> None:
 def test_a_review_that_nobody_else_could_close_says_so() -> None:
     row = parse_review(review("r", may_self_close=True))
     assert (row.word, row.open) == ("to review", True)
-    assert "nobody else could close it: you may, and it is kept as self-closed" in detail_text(
-        row, None, NOW, False
-    ).plain
-    over = parse_review(
-        review("r", state="closed", closed_by="dora", note="right", self_closed=True, may_close=False)
+    assert (
+        "nobody else could close it: you may, and it is kept as self-closed" in detail_text(row, None, NOW, False).plain
     )
+    over = parse_review(review("r", state="closed", closed_by="dora", note="right", self_closed=True, may_close=False))
     assert (over.word, over.open) == ("self-closed", False)
     assert "closed by himself: dora: right" in detail_text(over, None, NOW, False).plain
