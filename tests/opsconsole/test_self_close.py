@@ -150,8 +150,8 @@ async def test_more_candidates_than_are_looked_at_prove_nothing(
     ids = [(await small_bench.user(name)).user_id for name in ("u1", "u2", "u3")]
 
     def work(tx: Session) -> None:
-        one: dict[str, Any] = {"subject_type": "user", "host_id": two.hosts[0], "flag": "delete_host", "granted_by": "test"}
-        tx.add_all([HostGrant(subject_id=user_id, **one) for user_id in ids])
+        g: dict[str, Any] = {"subject_type": "user", "host_id": two.hosts[0], "flag": "delete_host", "granted_by": "t"}
+        tx.add_all([HostGrant(subject_id=user_id, **g) for user_id in ids])
 
     await small_bench.database.write(work)
     with monkeypatch.context() as patch:
