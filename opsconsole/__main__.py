@@ -5,6 +5,7 @@ Started by the console script; children of ours are started as `sys.executable -
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ def _console(switches: entry.Switches, prepare: Callable[[], None] | None = None
         from opsconsole.engine.errors import InvalidRequest
 
         raise InvalidRequest("the console needs a terminal; for everything else see: opsconsole --help")
+    gc.disable()  # what is imported stays; the app switches it on again behind the first frame
     from screens.app import run
 
     def connect() -> Client:

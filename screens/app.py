@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -100,6 +101,8 @@ class OpsConsole(Desk):
     @work(group="connect", exclusive=True, exit_on_error=False)
     async def connect(self) -> None:
         """Make the house in a thread, then tell the screens and listen to it."""
+        gc.freeze()
+        gc.enable()
         client = await asyncio.to_thread(self._factory)
         self.client = client
         self.each_screen(lambda screen: screen.connected(client))

@@ -20,12 +20,12 @@ from opsconsole.client import Client, Json, OperationFailed
 from opsconsole.engine.bugs import note
 from screens.shell.painted import PaintedApp
 from screens.text import Safe, content, join
-from screens.widgets.lines import LogLine
 
 if TYPE_CHECKING:
     from screens.render.record import Thing
     from screens.shell.palette import Offer
     from screens.widgets.header import Heading
+    from screens.widgets.lines import LogLine
     from screens.widgets.table import VirtualTable
 
 R = TypeVar("R")
@@ -70,6 +70,8 @@ class Console(PaintedApp[int]):
 
     def say(self, text: str, role: str = "") -> None:
         """Tell the operator something: five seconds at the bottom, and kept for `!`."""
+        from screens.widgets.lines import LogLine
+
         safe = Safe(text)
         priority = ROLE_PRIORITY.get(role, 6)
         self.messages.append(LogLine(time.time(), Safe(""), Safe(""), priority, safe))

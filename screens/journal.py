@@ -20,7 +20,7 @@ from screens.widgets.filelog import FileLogView
 from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine, level
 from screens.widgets.log import LogView
-from screens.widgets.panes import LogPane
+from screens.widgets.logpane import LogPane
 from screens.widgets.status import StatusLine
 
 FIRST_LINES: Final = 200

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,11 +13,8 @@ from textual.containers import Horizontal
 from textual.timer import Timer
 
 from opsconsole.client import Client, Json, OperationFailed
-from screens import services_waves
 from screens.frame import ConsoleScreen, events, reported
-from screens.performing import Performing
 from screens.render.host import Host
-from screens.render.record import Thing
 from screens.render.service import SPEC, Item
 from screens.services_actions import ACTIONS, Target, action, entries, order, together
 from screens.services_detail import DetailPane
@@ -30,6 +27,9 @@ from screens.widgets.panes import ListPane
 from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
+
+if TYPE_CHECKING:
+    from screens.render.record import Thing
 
 INTERVAL: Final = 5
 PAINT_EVERY: Final = 0.1
@@ -284,6 +284,8 @@ class ServicesScreen(ConsoleScreen):
 
     def thing(self) -> Thing | None:
         """The service, or the host where the row is one."""
+        from screens.render.record import Thing
+
         item = self.current
         if item is None or item.service is None:
             return Thing("host", item.host.id, item.host.asked) if item is not None else None
@@ -349,6 +351,7 @@ class ServicesScreen(ConsoleScreen):
     @work(group="choose", exclusive=True, exit_on_error=False)
     async def choose_action(self, client: Client, targets: list[Target]) -> None:
         """The action menu, with what the host says is possible now."""
+        from screens import services_waves
         from screens.widgets.menu import Menu
 
         title = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} marked services")
@@ -386,6 +389,8 @@ class ServicesScreen(ConsoleScreen):
     @work(group="act", exit_on_error=False)
     async def perform(self, client: Client, name: str, targets: list[Target]) -> None:
         """Plan, confirm, call, report. The screen stays live meanwhile."""
+        from screens.performing import Performing
+
         wanted = order(action(name), targets)
         with reported(self.console, wanted.label):
             await Performing(self.console, client).finish(wanted)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opsconsole.client import Json
-from screens.performing import Order
 from screens.text import Safe, join
-from screens.widgets.menu import Entry
+
+if TYPE_CHECKING:
+    from screens.performing import Order
+    from screens.widgets.menu import Entry
 
 Target = tuple[str, str]
 """Host and service name."""
@@ -53,6 +55,8 @@ def input_of(targets: Sequence[Target]) -> Json:
 
 def entries(available: Mapping[str, Any] | None, read_only: Safe) -> list[Entry]:
     """The action menu. `available` is per action `{allowed, because}`; None when nothing is known about them."""
+    from screens.widgets.menu import Entry
+
     found = []
     for candidate in ACTIONS:
         allowed, because = True, Safe("")
@@ -88,6 +92,8 @@ def together(services: Iterable[Mapping[str, Any]], targets: Sequence[Target]) -
 
 def order(chosen: Action, targets: Sequence[Target], task: Json | None = None) -> Order:
     """The action on these services, as something to perform; with `task` by a worker."""
+    from screens.performing import Order
+
     what = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} services")
 
     def narrowed(keys: Collection[str]) -> Order:

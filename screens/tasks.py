@@ -20,7 +20,8 @@ from screens.text import Safe, join
 from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine
 from screens.widgets.log import LogView
-from screens.widgets.panes import ListPane, LogPane
+from screens.widgets.logpane import LogPane
+from screens.widgets.panes import ListPane
 from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable

@@ -15,7 +15,7 @@ from screens.text import Safe
 from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine
 from screens.widgets.log import LogView
-from screens.widgets.panes import LogPane
+from screens.widgets.logpane import LogPane
 from screens.widgets.status import StatusLine
 
 

@@ -15,7 +15,7 @@ from screens.frame import ConsoleModal
 from screens.text import Safe, content, fit
 from screens.widgets.lines import LogLine
 from screens.widgets.log import LogView
-from screens.widgets.panes import LogPane
+from screens.widgets.logpane import LogPane
 from screens.widgets.status import key_name
 
 KEY_CELLS = 22

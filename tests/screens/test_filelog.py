@@ -15,7 +15,7 @@ from screens.frame import Console
 from screens.text import Safe, width
 from screens.widgets import logfile
 from screens.widgets.filelog import FileLogView
-from screens.widgets.panes import LogPane
+from screens.widgets.logpane import LogPane
 from tests.screens.fake import HOSTILE
 from tests.screens.support import until
 

@@ -12,7 +12,7 @@ from textual.pilot import Pilot
 from screens.text import Safe
 from screens.widgets.lines import NO_LEVEL, LogLine
 from screens.widgets.log import LogView
-from screens.widgets.panes import LogPane
+from screens.widgets.logpane import LogPane
 from screens.widgets.stamps import moment
 
 
