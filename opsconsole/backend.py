@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,15 +30,19 @@ _SWITCH_SECONDS = 0.001
 
 
 def connect(*, readonly: bool = False) -> Client:
-    """A client whose house opens on first use. `readonly` refuses every change of this session."""
-    return Backend(readonly=readonly)
+    """A client whose house opens on first use, and which knows already what was seen last. `readonly` refuses every
+    change of this session."""
+    from opsconsole.services import last_known
+
+    return Backend(readonly=readonly, last_known=last_known.events())
 
 
 class Backend:
     """Implements `Client` over an engine loop in a daemon thread."""
 
-    def __init__(self, *, readonly: bool = False) -> None:
+    def __init__(self, *, readonly: bool = False, last_known: Sequence[Json] = ()) -> None:
         self._readonly = readonly
+        self._last_known = list(last_known)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._starting = threading.Lock()
         self._house: House | None = None
@@ -85,6 +89,10 @@ class Backend:
 
         async for item in self._across(source):
             yield item
+
+    def last_known(self) -> list[Json]:
+        known, self._last_known = self._last_known, []
+        return known
 
     async def changes(self) -> AsyncIterator[list[Json]]:
         async def source() -> AsyncIterator[list[Json]]:

@@ -74,6 +74,10 @@ class Client(Protocol):
     def stream(self, operation: str, data: Mapping[str, Any] | None = None) -> AsyncIterator[Json]:
         """Events of a streaming read (`services.watch`, …); closing the iterator ends the work."""
 
+    def last_known(self) -> list[Json]:
+        """Events of `services.watch` about what was seen last, given once, where they can be had before anything else
+        is there; else none. Everything in them is old, and told again by the watch."""
+
     def changes(self) -> AsyncIterator[list[Json]]:
         """Batches of `{entity, key, verb}` committed anywhere, within a second; `{"lost": true}`: reload everything."""
 

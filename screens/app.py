@@ -100,12 +100,18 @@ class OpsConsole(Desk):
 
     @work(group="connect", exclusive=True, exit_on_error=False)
     async def connect(self) -> None:
-        """Make the house in a thread, then tell the screens and listen to it."""
+        """Make the house in a thread and tell the screens. It opens when it is asked something, which takes the
+        processor for half a second: what the screens know already is painted before that."""
         gc.freeze()
         gc.enable()
         client = await asyncio.to_thread(self._factory)
         self.client = client
         self.each_screen(lambda screen: screen.connected(client))
+        self.call_after_refresh(self.listen, client)
+
+    @work(group="listen", exclusive=True, exit_on_error=False)
+    async def listen(self, client: Client) -> None:
+        """Everything the house tells by itself, and who is asking."""
         self.listen_questions(client)
         self.keep_counting(client)
         self.listen_changes(client)

@@ -97,9 +97,12 @@ class ServicesScreen(ConsoleScreen):
             self.connected(self.console.client)
 
     def connected(self, client: Client) -> None:
-        """The house is there: watch it."""
+        """The house is there: show what it knows already, then watch it."""
+        for event in client.last_known():
+            merge(self._pending, event)
+        self.paint()
         self._heading()
-        self.watch_services(client)
+        self.call_after_refresh(self.watch_services, client)
 
     @property
     def table(self) -> VirtualTable[Item]:

@@ -50,6 +50,13 @@ def test_nothing_heavy_before_the_first_frame(root: Path) -> None:
     assert "textual" in names
 
 
+def test_what_was_seen_last_needs_none_of_the_house(root: Path, tmp_path: Path) -> None:
+    code = "import os, sys; os.environ['OPSCONSOLE_HOME'] = sys.argv[1]; import opsconsole.backend as b; b.connect()"
+    names = loaded(code, root, str(tmp_path))
+    assert "sqlite3" in names
+    assert not names & {*HEAVY, *TERMINAL}
+
+
 RUN = "import opsconsole.__main__ as m\nassert m.main() in (0, 5)"
 
 

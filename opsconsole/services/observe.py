@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -25,6 +23,7 @@ from opsconsole.engine.errors import HostUnreachable
 from opsconsole.hosts.lookup import HostFacts
 from opsconsole.house import translate as translate_data
 from opsconsole.services.conf import Known, load
+from opsconsole.services.kept import Kept, host_json, packed, remedy_of, unpacked
 from opsconsole.services.project import Row, rows_of
 
 KIND = "services"
@@ -51,23 +50,13 @@ class Sight:
     def age(self) -> float | None:
         return None if self.observed_at is None else (datetime.now(UTC) - self.observed_at).total_seconds()
 
+    def kept(self) -> Kept:
+        """What of it is worth keeping."""
+        return Kept(self.rows, self.facts, self.observed_at)
+
     def host_json(self) -> dict[str, Any]:
         """The host as screens show it."""
-        return {
-            "id": self.host.id,
-            "name": self.host.name,
-            "environment": self.host.environment,
-            "level": self.host.level,
-            "tags": list(self.host.tags),
-            "state": self.state,
-            "error": self.error["message"] if self.error else None,
-            "remedy": self.remedy,
-            "observed_at": self.observed_at,
-            "cached": self.cached,
-            "privileged": self.facts.get("privileged", True),
-            "version": self.facts.get("version"),
-            "clock_skew": self.facts.get("clock_skew"),
-        }
+        return host_json(self.host, self.state, self.kept(), error=self.error, remedy=self.remedy, cached=self.cached)
 
 
 def known_services(ctx: Context) -> Known:
@@ -156,18 +145,10 @@ async def cached(ctx: Context, hosts: Sequence[HostFacts]) -> dict[int, Sight]:
 
 
 def _from_row(host: HostFacts, row: HostObservation) -> Sight:
-    payload = json.loads(zlib.decompress(row.payload)) if row.payload else {"rows": [], "facts": {}}
-    seen = payload.get("seen")
-    return Sight(
-        host,
-        row.state,
-        payload["rows"],
-        error=row.error,
-        remedy=(row.error or {}).get("data", {}).get("remedy"),
-        observed_at=datetime.fromisoformat(seen) if seen else None,
-        cached=True,
-        facts=payload["facts"],
-    )
+    rows, facts, seen = unpacked(row.payload)
+    sight = Sight(host, row.state, rows, error=row.error, remedy=remedy_of(row.error), observed_at=seen, cached=True)
+    sight.facts = facts
+    return sight
 
 
 async def keep(ctx: Context, sight: Sight, *, duration: float) -> None:
@@ -176,13 +157,8 @@ async def keep(ctx: Context, sight: Sight, *, duration: float) -> None:
         return
     stable = [{k: v for k, v in row.items() if k not in _VOLATILE} for row in sight.rows]
     content = await asyncio.to_thread(digest, stable)
-    payload = await asyncio.to_thread(_packed, sight)
+    payload = await asyncio.to_thread(packed, sight.kept())
     await ctx.database.write(lambda tx: _store(tx, sight, content, payload, duration))
-
-
-def _packed(sight: Sight) -> bytes:
-    seen = sight.observed_at.isoformat() if sight.observed_at else None
-    return zlib.compress(json.dumps({"rows": sight.rows, "facts": sight.facts, "seen": seen}).encode(), 1)
 
 
 def _store(tx: Session, sight: Sight, content: str, payload: bytes, duration: float) -> None:

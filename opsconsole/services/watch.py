@@ -18,6 +18,7 @@ from opsconsole.engine.registry import stream
 from opsconsole.hosts.lookup import HostFacts
 from opsconsole.services import observe
 from opsconsole.services.inputs import Watch
+from opsconsole.services.kept import placed
 from opsconsole.services.observe import Sight
 from opsconsole.services.reads import VIEW, hosts_of
 
@@ -138,14 +139,3 @@ class _Watcher:
         for host_id, host in self._hosts.items():
             if host_id not in before:
                 self._start(host)
-
-
-def placed(row: dict[str, Any], host: HostFacts) -> dict[str, Any]:
-    """A row with the host it stands on; `key` is unique over the fleet."""
-    return {
-        "key": f"{host.name}/{row['unit']}",
-        "host": host.name,
-        "host_id": host.id,
-        "environment": host.environment,
-        **row,
-    }

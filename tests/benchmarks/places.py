@@ -22,7 +22,8 @@ from opsconsole.engine.context import Context
 from opsconsole.hosts.lookup import HostFacts, visible_hosts
 from opsconsole.house import House
 from opsconsole.services.conf import Known
-from opsconsole.services.observe import KIND, Sight, _packed
+from opsconsole.services.kept import packed
+from opsconsole.services.observe import KIND, Sight
 from opsconsole.services.project import rows_of
 from tests.benchmarks.measure import ROOT, clean_environment
 
@@ -110,7 +111,7 @@ def _observation(host: HostFacts, units: int) -> HostObservation:
     rows = rows_of(seen, Known())
     sight = Sight(host, "ok", rows, observed_at=SEEN, facts={"privileged": True, "version": 252, "clock_skew": 0.0})
     return HostObservation(
-        host_id=host.id, kind=KIND, state="ok", observed_at=SEEN, payload=_packed(sight), digest=digest(rows)
+        host_id=host.id, kind=KIND, state="ok", observed_at=SEEN, payload=packed(sight.kept()), digest=digest(rows)
     )
 
 

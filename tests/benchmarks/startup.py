@@ -81,7 +81,7 @@ def first_frame(home: Path, rounds: int) -> Table:
     }
     pairs = [
         Pair("opsconsole", "minimal Textual app", 1.25),
-        Pair("opsconsole, last known rows", "minimal Textual app"),
+        Pair("opsconsole, last known rows", "minimal Textual app", 3.0),
     ]
     note = (
         "Exec to the frame in which header, table and footer stand, terminal queries answered; and to the first rows of"

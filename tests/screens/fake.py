@@ -183,6 +183,7 @@ class FakeClient:
         self.reads: dict[str, Any] = {}
         self.available: Json = {}
         self.read_only: str | None = None
+        self.known: list[Json] = []
 
     async def call(
         self,
@@ -239,6 +240,10 @@ class FakeClient:
                 yield event
         finally:
             self.closed.append(operation)
+
+    def last_known(self) -> list[Json]:
+        known, self.known = self.known, []
+        return known
 
     def changes(self) -> AsyncIterator[list[Json]]:
         return self.changed.listen()

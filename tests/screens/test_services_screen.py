@@ -45,6 +45,17 @@ async def test_a_dead_host_says_why_and_keeps_what_was_known() -> None:
         assert "Check that the host is on" in screen_text(app)
 
 
+async def test_what_was_seen_last_is_shown_before_the_house_says_anything() -> None:
+    client = FakeClient([])
+    client.known = [host_event("web1", rows=[row("web1", "nginx")], cached=True)]
+    async with console(client) as (app, pilot, _):
+        await until(pilot, lambda: "nginx" in screen_text(app))
+        assert "? started" in screen_text(app)
+        client.events.put_nowait(host_event("web1", rows=[row("web1", "nginx", "stopped")]))
+        await until(pilot, lambda: "stopped" in screen_text(app))
+        assert "? started" not in screen_text(app)
+
+
 async def test_other_hosts_stay_live_while_one_is_dead() -> None:
     client = FakeClient()
     async with console(client) as (app, pilot, screen):
