@@ -69,4 +69,6 @@ AREAS = (
     "opsconsole.tasks.controls",
     "opsconsole.tasks.sweep",
     "opsconsole.tasks.timers",
+    "opsconsole.home.show",
+    "opsconsole.home.looked_after",
 )

@@ -126,6 +126,9 @@ OPERATIONS: tuple[Operation, ...] = (
     ('environments.delete', 'Delete an environment that holds nothing', 'module.host.edit_host', 'high', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
     ('environments.list', 'List the environments with the number of their hosts', 'host.view_host', 'none', 'read', (), '', 'opsconsole.hosts.environments', False, False),
     ('environments.update', 'Change an environment: its level, colour, and whether it is read-only', 'module.host.edit_host', 'low', 'write', ('environment',), '', 'opsconsole.hosts.environments', False, False),
+    ('home.count', 'Count what the header shows: what waits, open reviews, and whether anybody keeps time', 'self', 'none', 'read', (), '', 'opsconsole.home.show', False, False),
+    ('home.looked_after', 'Say that a task or run that failed, or nobody knows the end of, was looked after, and what was found', 'self', 'low', 'action', ('task', 'run'), '', 'opsconsole.home.looked_after', False, False),
+    ('home.show', 'Show what needs your attention, worst first, and the pulse of the installation', 'self', 'none', 'read', (), '', 'opsconsole.home.show', False, False),
     ('hosts.applications.list', 'List the applications that have instances on a host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.status', False, False),
     ('hosts.change_status', 'Change the life-cycle status of a host (attached, inited, raw, offline)', 'host.edit_host', 'high', 'task', ('host',), '', 'opsconsole.hosts.status', False, False),
     ('hosts.create', 'Add a host', 'module.host.add_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.changes', False, False),
@@ -879,6 +882,15 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('level', 'str', False, False, False, ('prod', 'stage', 'dev'), ''),
         ('colour_role', 'str', False, False, False, (), ''),
         ('read_only', 'bool', False, False, False, (), ''),
+    ),
+    'home.count': (
+    ),
+    'home.looked_after': (
+        ('kind', 'str', True, False, False, ('task', 'run'), 'what it is'),
+        ('id', 'str', True, False, False, (), ''),
+        ('note', 'str', True, False, False, (), 'what was found when looking at it'),
+    ),
+    'home.show': (
     ),
     'hosts.applications.list': (
         ('page', 'int', False, False, False, (), ''),

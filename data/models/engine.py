@@ -172,6 +172,19 @@ class Change(Record, table=True):
     run_id: str | None = None
 
 
+class LookedAfter(Record, table=True):
+    """Somebody looked after an end nobody wanted: `kind` task or run. Until then it is shown to whoever may see it."""
+
+    __tablename__ = "looked_after"
+
+    kind: str = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    by: str
+    by_id: int
+    at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    note: str
+
+
 class Setting(Record, table=True):
     """One setting of the whole installation."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint
+from sqlalchemy import CheckConstraint, Index
 from sqlmodel import Field
 
 from data.models.columns import JSON_TYPE, Record, UtcDateTime, utc_now
@@ -93,9 +93,11 @@ class HostObservation(Record, table=True):
     """The last thing a driver saw of one host, by kind: an observation, never a record.
 
     `payload` is zlib-compressed JSON, `digest` names its content so that an unchanged sight need not be shown again.
+    `failed` counts what was an error in it (null: not counted then), `failing` names the first of them.
     """
 
     __tablename__ = "host_observation"
+    __table_args__ = (Index("ix_host_observation_kind_failed", "kind", "failed"),)
 
     host_id: int = Field(foreign_key="host.id", primary_key=True, ondelete="CASCADE")
     kind: str = Field(primary_key=True)
@@ -105,3 +107,5 @@ class HostObservation(Record, table=True):
     duration_ms: int | None = None
     payload: bytes | None = None
     digest: str | None = None
+    failed: int | None = None
+    failing: list[Any] | None = Field(default=None, sa_type=JSON_TYPE)

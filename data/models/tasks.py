@@ -24,6 +24,7 @@ class Task(Record, table=True):
     __table_args__ = (
         Index("ix_task_state_created_at", "state", "created_at"),
         Index("ix_task_operation_state", "operation", "state", "finished_at"),
+        Index("ix_task_state_finished_at", "state", "finished_at"),
         Index("ix_task_actor_id_created_at", "actor_id", "created_at"),
         Index("ix_task_approval_id", "approval_id"),
     )

@@ -19,6 +19,7 @@ from opsconsole.approvals.lookup import (
     objection,
     replan,
     visible_approvals,
+    visible_reviews,
 )
 from opsconsole.engine import approvals as engine
 from opsconsole.engine.context import Context
@@ -138,32 +139,29 @@ async def _fresh(ctx: Context, row: Approval, answer: Json) -> Json:
     permission="self",
 )
 async def count(ctx: Context, query: Nothing) -> Json:
-    now = ctx.now()
+    return await ctx.database.read(lambda tx: waiting_counts(tx, ctx))
 
-    def work(tx: Session) -> Json:
-        may = set(decidable(tx, ctx.caller, now))
-        pending = select(Approval.id).where(Approval.state == "pending", Approval.expires_at > now)
-        mine = (
-            select(Approval.state, func.count())
-            .where(
-                Approval.requester_id == ctx.caller.user_id,
-                col(Approval.state).in_(engine.OPEN),
-                Approval.expires_at > now,
-            )
-            .group_by(col(Approval.state))
-        )
-        my_reviews = (
-            select(func.count())
-            .select_from(Review)
-            .where(Review.who_id == ctx.caller.user_id, col(Review.closed_at).is_(None))
-        )
-        own: dict[str, int] = dict(tx.exec(mine).all())
-        return {
-            "to_decide": len(may & set(tx.exec(pending).all())),
-            "mine_pending": own.get("pending", 0),
-            "mine_approved": own.get("approved", 0),
-            "reviews": len(closable(tx, ctx.caller)),
-            "my_reviews": tx.exec(my_reviews).one(),
-        }
 
-    return await ctx.database.read(work)
+def waiting_counts(tx: Session, ctx: Context) -> Json:
+    """`reviews` are those he may close and did not cause, `my_reviews` those of what he did, `open_reviews` all open
+    ones he may see."""
+    now, me = ctx.now(), ctx.caller.user_id
+    may = set(decidable(tx, ctx.caller, now))
+    pending = select(Approval.id).where(Approval.state == "pending", Approval.expires_at > now)
+    mine = (
+        select(Approval.state, func.count())
+        .where(Approval.requester_id == me, col(Approval.state).in_(engine.OPEN), Approval.expires_at > now)
+        .group_by(col(Approval.state))
+    )
+    still = [col(Review.closed_at).is_(None)]
+    seen = select(func.count()).select_from(Review).where(*still, *visible_reviews(tx, ctx))
+    my_reviews = select(func.count()).select_from(Review).where(*still, Review.who_id == me)
+    own: dict[str, int] = dict(tx.exec(mine).all())
+    return {
+        "to_decide": len(may & set(tx.exec(pending).all())),
+        "mine_pending": own.get("pending", 0),
+        "mine_approved": own.get("approved", 0),
+        "reviews": len(closable(tx, ctx.caller)),
+        "my_reviews": tx.exec(my_reviews).one(),
+        "open_reviews": tx.exec(seen).one(),
+    }

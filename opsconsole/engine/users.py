@@ -118,8 +118,14 @@ def nobody_could(
     """Whether it is certain that no enabled user but those `without` may do this to every subject, freezes aside. With
     more candidates than are looked at nothing is certain: False."""
     wanted, asked = unfrozen(needs), list(dict.fromkeys(subjects))
-    candidates = tx.exec(_candidates(wanted, list(without))).all()
-    return len(candidates) < _LOOKED_AT and not any(_may(tx, user, wanted, asked) for user in candidates)
+    query = _candidates(wanted, list(without))
+    for most in (_MANY, _LOOKED_AT):  # mostly one of the first is enough
+        candidates = tx.exec(query.limit(most)).all()
+        if any(_may(tx, user, wanted, asked) for user in candidates):
+            return False
+        if len(candidates) < most:
+            return True
+    return False
 
 
 def _may(tx: Session, user: User, wanted: Needs, subjects: Sequence[Subject | None]) -> bool:

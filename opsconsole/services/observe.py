@@ -29,6 +29,7 @@ from opsconsole.services.project import Row, rows_of
 KIND = "services"
 _VOLATILE = ("memory", "cpu_nsec")
 _AT_ONCE = 50
+_NAMED = 10
 
 
 @dataclass(slots=True)
@@ -169,9 +170,18 @@ def _store(tx: Session, sight: Sight, content: str, payload: bytes, duration: fl
         row = HostObservation(host_id=sight.host.id, kind=KIND, state="ok", observed_at=now)
     row.state, row.error, row.observed_at = "ok", None, now
     row.duration_ms, row.payload, row.digest = int(duration * 1000), payload, content
+    row.failed, row.failing = failing_of(sight.rows)
     tx.add(row)
     if changed:
         announce(tx, "host_observation", sight.host.id, "updated")
+
+
+def failing_of(rows: Sequence[Row]) -> tuple[int, list[dict[str, Any]]]:
+    """How many services are an error, and the first of them, main ones before others: known without unpacking all."""
+    bad = [row for row in rows if row["parent"] is None and row["status"] == "error"]
+    first = sorted(bad, key=lambda row: not row["main"])[:_NAMED]
+    named = [{"unit": row["unit"], "name": row["name"], "why": f"{row['sub']}, {row['result']}"} for row in first]
+    return len(bad), named
 
 
 def _store_error(tx: Session, sight: Sight) -> None:

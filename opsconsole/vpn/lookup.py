@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.orm import defer
 from sqlmodel import Session, col, func, select
 
 from data.models import CertificateAuthority, Environment, VpnCertificate, VpnClient, VpnCrl
@@ -112,10 +113,10 @@ def ca_facts(tx: Session, row: CertificateAuthority) -> CaFacts:
     )
 
 
-def newest_crl(tx: Session, ca_id: int) -> VpnCrl | None:
-    """The newest list of an authority, with its bytes."""
-    query = select(VpnCrl).where(VpnCrl.ca_id == ca_id).order_by(col(VpnCrl.number).desc())
-    return tx.exec(query.limit(1)).first()
+def newest_crl(tx: Session, ca_id: int, *, whole: bool = True) -> VpnCrl | None:
+    """The newest list of an authority, with its bytes unless they are not asked for."""
+    query = select(VpnCrl).where(VpnCrl.ca_id == ca_id).order_by(col(VpnCrl.number).desc()).limit(1)
+    return tx.exec(query if whole else query.options(defer(VpnCrl.der))).first()  # type: ignore[arg-type]
 
 
 def whole_ca_json(tx: Session, row: CertificateAuthority, now: datetime) -> Json:

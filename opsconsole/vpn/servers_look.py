@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from sqlmodel import Session, col, select
 
 from data.feed import announce
-from data.models import VpnCertificate, VpnServerSight
+from data.models import VpnCertificate, VpnCrl, VpnServerSight
 from drivers.dialling import Address
 from drivers.errors import DriverError, Refused
 from drivers.openvpn_conf import ServerConfig, server_config
@@ -32,7 +32,7 @@ from opsconsole.engine.errors import StateConflict
 from opsconsole.engine.registry import Json
 from opsconsole.house import House
 from opsconsole.vpn.seen import Connected, keep_seen
-from opsconsole.vpn.servers_lookup import ServerFacts, moment_text, newest_list
+from opsconsole.vpn.servers_lookup import ServerFacts, moment_text
 
 _CONFIG_SECONDS = 30.0
 
@@ -325,5 +325,5 @@ def _connected(sight: Sight) -> Connected | None:
 
 
 def newest_number(tx: Session, ca_id: int) -> int | None:
-    found = newest_list(tx, ca_id)
-    return found.number if found else None
+    query = select(VpnCrl.number).where(VpnCrl.ca_id == ca_id).order_by(col(VpnCrl.number).desc())
+    return tx.exec(query.limit(1)).first()
