@@ -29,6 +29,7 @@ from drivers.detached_types import (
     State,
     check_name,
     header,
+    is_name,
     look_of,
     raise_for_answer,
     whole,
@@ -189,12 +190,14 @@ def _leftovers(done: Completed, *, as_root: bool) -> list[Leftover]:
     for line in answer.decode("utf-8", "surrogateescape").splitlines():
         key, _, value = line.partition("=")
         words = value.split(" ", 4)
-        if key == "unit":
+        if key == "unit" and is_name(value):
             units.append(value)
         elif key == "job" and len(words) == 5 and words[0] in (*get_args(State), "torn"):
             state = cast("State", words[0])
             age, size, processes = (whole(word) for word in words[1:4])
             name = words[4].rpartition("/")[2]
+            if words[0] != "torn" and not is_name(name):
+                continue
             found[name] = Leftover(name, state, age, size or 0, processes or 0, words[4], as_root)
     known = [*found.values()]
     return known + [Leftover(unit, "stray", None, 0, 1, "", as_root) for unit in units if unit not in found]

@@ -66,8 +66,13 @@ end_all() {
 wipe() {
   [ -e "$j/secrets" ] || [ -L "$j/secrets" ] || return 0
   s=$j/secrets; if [ -L "$s" ]; then s=$(readlink "$s"); fi
-  case $s in "$j"/secrets|@SECRETS@/?*) ;; *) return 0;; esac
-  shred -fu -n 1 "$s"/* 2>/dev/null
+  case $s in "$j"/secrets) ;; @SECRETS@/|@SECRETS@/*[!A-Za-z0-9]*) return 0;; @SECRETS@/*) ;; *) return 0;; esac
+  # The job's account may have put links there to what is not its own. Now it is out, and no link is followed.
+  if [ -d "$s" ] && [ ! -L "$s" ] && chown -h "$(id -u)" "$s" && chmod 700 "$s"; then
+    for f in "$s"/*; do
+      if [ -f "$f" ] && [ ! -L "$f" ] && [ "$(stat -c %h "$f")" = 1 ]; then shred -fu -n 1 "$f" 2>/dev/null; fi
+    done
+  fi
   rm -rf "$s" "$j/secrets"
 }
 """.replace("@MARK@", MARK).replace("@SECRETS@", SECRET_PLACE)
@@ -174,9 +179,13 @@ if [ "$me" = 0 ]; then b1=$root b2=$root; else
   b1=$h/.local/state/opsconsole/jobs b2=/var/tmp/opsconsole-$me/jobs
 fi
 mine() { [ -d "$1" ] && [ ! -L "$1" ] && [ "$(stat -c %u "$1")" = "$me" ]; }
+# ours BASE: nobody else could have laid anything into it. In /var/tmp anybody may be there before us.
+ours() { case $1 in /var/tmp/*) closed "${1%/jobs}" && mine "$1";; *) mine "$1";; esac; }
+closed() { mine "$1" && case $(stat -c %A "$1") in ?????w*|????????w*) return 1;; esac; }
 find_job() {
-  j=$b1/$name; mine "$j" && return
-  j=$b2/$name; mine "$j" && return
+  for base in "$b1" "$b2"; do
+    j=$base/$name; if ours "$base" && mine "$j"; then return; fi
+  done
   j=
   if [ "$me" != 0 ] && [ -d "$root/$name" ]; then say where root; exit 0; fi
 }
@@ -291,10 +300,10 @@ open_place() {
   for base in "$b1" "$b2"; do
     case $base in
     "$root") mkdir -p -m 711 "$base";;
-    /var/tmp/*) mkdir -m 700 "${base%/jobs}" 2>/dev/null; mine "${base%/jobs}" && mkdir -p "$base";;
+    /var/tmp/*) mkdir -m 700 "${base%/jobs}" 2>/dev/null; closed "${base%/jobs}" && mkdir -p -m 700 "$base";;
     *) [ "$(stat -f -c %T "$h" 2>/dev/null)" != nfs ] && mkdir -p "$base" 2>/dev/null;;
     esac
-    if mine "$base" && [ -w "$base" ]; then return 0; fi
+    if ours "$base" && [ -w "$base" ]; then return 0; fi
   done
   t=$(mktemp -d "$base/.new-XXXXXXXXXX") && rmdir "$t"
   fail store "$base"
@@ -373,8 +382,10 @@ _LIST = r"""
 marks=$(for f in $(grep -lF -- '@MARK@=' /proc/[0-9]*/environ 2>/dev/null); do
   tr '\0' '\n' 2>/dev/null <"$f" | sed -n 's/^@MARK@=//p'; done)
 list_in() {
+  ours "$1" || return 0
   for j in "$1"/* "$1"/.new-* "$1"/.gone-*; do
-    if [ -L "$j" ] || [ ! -d "$j" ]; then continue; fi
+    mine "$j" || continue
+    case ${j##*/} in *[!A-Za-z0-9.-]*) continue;; esac
     size=0; size=$(stat -c %s "$j/out" 2>/dev/null)
     read -r up _ </proc/uptime; now=$(date +%s) age=
     case ${j##*/} in

@@ -167,9 +167,14 @@ class Leftover:
     as_root: bool = False
 
 
+def is_name(text: str) -> bool:
+    """Whether a job can be called so."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(host: str, name: str) -> None:
     """Raise `Refused` (`invalid`) for what is no job's name."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Refused(host, "look at a job", f"{name[:110]!r} is no job's name", code="invalid")
 
 

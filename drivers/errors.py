@@ -8,12 +8,16 @@ from __future__ import annotations
 
 
 class DriverError(Exception):
-    """Base of the family. `host` is the operator's name for it, `tried` a verb phrase, `remedy` an instruction."""
+    """Base of the family. `host` is the operator's name for it, `tried` a verb phrase, `remedy` an instruction.
+
+    `begun`: what was asked for had reached the peer when it went wrong, so that its effect is not known.
+    """
 
     kind = "failed"
 
-    def __init__(self, host: str, tried: str, message: str, *, remedy: str = "") -> None:
+    def __init__(self, host: str, tried: str, message: str, *, remedy: str = "", begun: bool = False) -> None:
         super().__init__(f"{host}: {tried}: {message}")
+        self.begun = begun
         self.host = host
         self.tried = tried
         self.message = message

@@ -85,6 +85,7 @@ class Session(asyncssh.SSHClientSession[bytes]):
                 "run a command",
                 f"connection lost in the middle: {reason}",
                 remedy="its effect is not known: look at the state before doing it again",
+                begun=True,
             )
         self.closed.set()
         self._news.set()

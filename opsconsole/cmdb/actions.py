@@ -129,7 +129,6 @@ class _Action(Change[OnInstances]):
         task = self.ctx.task
         if task is None:
             return
-        task.check()
         work = target.work
         await task.progress(target, step, len(self.commands), name.replace("_", " "))
         script = f"{work[name]}\n".encode()

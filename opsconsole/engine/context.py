@@ -54,7 +54,8 @@ class TaskWork(Protocol):
         ...
 
     def check(self) -> None:
-        """Raise Cancelled when somebody asked for that; to be called between steps."""
+        """Raise Cancelled when somebody asked for that. Not before `detached`, which asks by itself once it knows that
+        the step does not run yet: one that runs has to be stopped first."""
         ...
 
 

@@ -6,6 +6,7 @@ it to be unknown.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,12 +19,15 @@ from data.models import Run
 from drivers.errors import DriverError, TimedOut
 from opsconsole.engine import audit, leases, runs
 from opsconsole.engine.anchors import note_at_home
+from opsconsole.engine.bugs import note
 from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import (
     ConsoleError,
+    HostUnreachable,
     OutcomeUnknown,
     PartlyFailed,
+    SecretsLocked,
     StateConflict,
     UnexpectedError,
 )
@@ -51,22 +55,40 @@ async def one_target(work: Work, outcome: Outcome) -> None:
     """Execute and verify one target; what it raises becomes the target's error, and never an exception of ours."""
     target = outcome.target
     outcome.state, outcome.error = "unknown", interrupted(target).as_json()
+    executed = False
     try:
         effect = await work.change.execute(target)
+        executed = True
         outcome.after = await work.change.verify(target, effect)
         outcome.state, outcome.error = "done", None
     except ConsoleError as error:
-        outcome.state = error.target_state
+        # Executed, and then not let in to look at it: that is no failure, and no reason to do it again.
+        blind = executed and isinstance(error, (HostUnreachable, SecretsLocked))
+        outcome.state = "unknown" if blind else error.target_state
         outcome.error = error.as_json()
     except DriverError as error:
-        outcome.state = "unknown" if isinstance(error, TimedOut) else "failed"
+        outcome.state = "unknown" if executed or error.begun or isinstance(error, TimedOut) else "failed"
         outcome.error = translate(error).as_json()
     except DataError as error:
-        outcome.state, outcome.error = "failed", translate_data(error).as_json()
+        outcome.state, outcome.error = "unknown" if executed else "failed", translate_data(error).as_json()
     except Exception as error:
-        outcome.error = UnexpectedError(
-            f"{target.name}: a bug of ours ({type(error).__name__}: {error}); what happened to it is not known"
-        ).as_json()
+        # Its text may hold what was given; the log of errors has it, without values.
+        await asyncio.to_thread(note, error)
+        outcome.error = bug(error, f"; what happened to {target.name} is not known").as_json()
+
+
+async def settle(change: Change[Any], outcomes: list[Outcome]) -> None:
+    """Whatever a change does after its effects (showing consoles what is now): its failure is no failure of theirs."""
+    try:
+        await change.settle(outcomes)
+    except (ConsoleError, DriverError, DataError):
+        return
+    except Exception as error:
+        await asyncio.to_thread(note, error)
+
+
+def bug(error: BaseException, more: str = "") -> UnexpectedError:
+    return UnexpectedError(f"a bug of ours ({type(error).__name__}), written down in log/errors.log{more}")
 
 
 def interrupted(target: Target) -> OutcomeUnknown:
@@ -78,7 +100,7 @@ def start_target(tx: Session, work: Work, position: int, target: Target) -> list
     run = tx.get(Run, work.run_id)
     if run is None or run.lease_token != work.fence:
         return [f"run {work.run_id}"]
-    lost = leases.still_mine(tx, work.run_id, [target.resource], work.ctx.now())
+    lost = leases.keep(tx, work.run_id, [target.resource], work.ctx.now())
     if not lost:
         runs.mark(tx, work.run_id, position, "in_flight", work.ctx.now())
     return lost

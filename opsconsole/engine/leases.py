@@ -78,9 +78,16 @@ def release(tx: Session, holder: str) -> None:
     tx.execute(update(Lease).where(col(Lease.holder) == holder).values(released=True))
 
 
-def still_mine(tx: Session, holder: str, resources: Iterable[str], now: datetime) -> list[str]:
-    """The resources this holder has lost (stolen or expired): nothing may be done to them any more."""
+def keep(tx: Session, holder: str, resources: Iterable[str], now: datetime) -> list[str]:
+    """The resources this holder has lost (stolen, or taken by another when they had run out): nothing may be done to
+    them any more. What has run out and nobody has taken is the holder's still, and lives on from now."""
     wanted = set(resources)
-    rows = tx.exec(select(Lease).where(col(Lease.resource).in_(wanted))).all()
-    kept = {row.resource for row in rows if row.holder == holder and not row.released and row.expires_at > now}
-    return sorted(wanted - kept)
+    rows = tx.exec(
+        select(Lease).where(col(Lease.resource).in_(wanted)).order_by(col(Lease.resource)).with_for_update()
+    ).all()
+    mine = [row for row in rows if row.holder == holder and not row.released]
+    for row in mine:
+        if row.expires_at <= now:
+            row.heartbeat_at, row.expires_at = now, now + TTL
+            tx.add(row)
+    return sorted(wanted - {row.resource for row in mine})

@@ -110,7 +110,7 @@ async def perform(ctx: Context, operation: Operation, given: Input, consent: Con
         raise
     async with _beating(work), second_person.loud(ctx, second, work.agreed):
         await _execute_all(work, outcomes)
-        await work.change.settle(outcomes)
+        await execute.settle(work.change, outcomes)
     answer = await _to_its_end(execute.record(work, outcomes))
     await change.told(answer)
     return answer

@@ -138,7 +138,12 @@ def sweep(tx: Session, audit_key: bytes, now: datetime) -> list[str]:
             reason=reason, check="; ".join(what_to_check(t) for t in unknown[:5]) or "nothing"
         ).as_json()
         tx.add(run)
-        audit.append(tx, audit_key, [_swept_entry(run, target) for target in targets], at=now)
+        audit.append(
+            tx,
+            audit_key,
+            [swept_entry(run, target, "closed after the death of its process") for target in targets],
+            at=now,
+        )
         announce(tx, "run", run.id, "updated", run_id=run.id)
         swept.append(run.id)
     return swept
@@ -160,7 +165,8 @@ def _state_of(states: list[str]) -> str:
     return "partial" if "done" in states else "failed"
 
 
-def _swept_entry(run: Run, target: RunTarget) -> audit.Entry:
+def swept_entry(run: Run, target: RunTarget, note: str) -> audit.Entry:
+    """The journal row of a target that was closed without its worker."""
     return audit.Entry(
         operation=run.operation,
         actor=run.actor,
@@ -173,7 +179,7 @@ def _swept_entry(run: Run, target: RunTarget) -> audit.Entry:
         reason=run.reason,
         before=target.before,
         after=target.after,
-        detail={"host": target.host, "note": "closed after the death of its process"},
+        detail={"host": target.host, "note": note},
         error_code=(target.error or {}).get("code"),
         run_id=run.id,
         plan_digest=run.plan_digest,

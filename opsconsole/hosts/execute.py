@@ -100,7 +100,6 @@ class ExecuteOnHosts(Change[Execute]):
         runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
         steps, given = self.input.steps, self.input
         for number, script in enumerate(steps, start=1):
-            task.check()
             said = _first_line(script)
             await task.progress(target, number, len(steps), said)
             spec = JobSpec(name="", script=script.encode(), run_as=given.run_as, cwd=given.cwd, timeout=given.timeout)

@@ -13,7 +13,7 @@ from opsconsole.engine import audit, holder, runs
 from opsconsole.house import House
 from opsconsole.tasks import workers
 from opsconsole.tasks.gates import Gates
-from opsconsole.tasks.leg import STOP, Leg
+from opsconsole.tasks.leg import Leg
 
 
 async def perform_here(house: House, task_id: str) -> None:
@@ -32,13 +32,7 @@ async def perform_here(house: House, task_id: str) -> None:
     beating = asyncio.ensure_future(_beat(house, executor, task_id))
     leg = Leg(house, task_id, executor, Gates(house.settings.tasks_per_host))
     try:
-        if await leg.take_up():
-            waves = await leg.begin()
-            for number in range(waves):
-                if await leg.wave(number) == STOP:
-                    break
-            if waves:
-                await leg.end()
+        await leg.perform()
     finally:
         beating.cancel()
         with contextlib.suppress(DataError):

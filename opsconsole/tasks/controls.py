@@ -59,6 +59,11 @@ class _Control(Change[OneTask]):
                 field="id",
             )
 
+        if task.wanted == "cancel" and self.VERB != "cancel":
+            raise StateConflict(
+                f"the task {task.id} is being cancelled by {task.wanted_by}", action=self.VERB, field="id"
+            )
+
     def _warnings(self, task: Task) -> tuple[str, ...]:
         return () if task.actor_id == self.ctx.caller.user_id else (f"it is {task.actor}'s task",)
 
@@ -66,6 +71,7 @@ class _Control(Change[OneTask]):
         task = tx.exec(select(Task).where(Task.id == self.input.id).with_for_update()).one()
         if task.state != outcomes[0].target.before["state"]:
             raise PlanStale()
+        self._check(task)
         self.write(tx, task)
         announce(tx, "task", task.id, "updated")
         tx.flush()
@@ -107,6 +113,7 @@ class Cancel(_Control):
             tx.add(task)
             return
         record.skip_rest(tx, task.id, f"cancelled by {by}")
+        record.lose_in_flight(tx, self.ctx.house, task, "cancelled while nobody was at work on it")
         states = list(tx.exec(select(RunTarget.state).where(RunTarget.run_id == task.id).distinct()).all())
         task.wanted_by, task.error = by, {"code": "cancelled", "message": f"cancelled by {by}"}
         state = record.ended_as(states, cancelled=True, timed_out=False) if states else "cancelled"

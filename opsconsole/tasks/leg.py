@@ -7,19 +7,30 @@ what is done stays done, what was in flight is attached to where the change can 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import Session, select
 
 from data.errors import DataError
 from data.feed import announce
 from data.models import Run, RunTarget, Task
 from opsconsole.engine import audit, execute, runs
+from opsconsole.engine.authorise import refuse_gone
+from opsconsole.engine.bugs import note
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import decide
-from opsconsole.engine.errors import ConsoleError, HostUnreachable, PermissionDenied, StateConflict
+from opsconsole.engine.errors import (
+    ConsoleError,
+    HostUnreachable,
+    NotSignedIn,
+    PermissionDenied,
+    StateConflict,
+    UserDisabled,
+)
 from opsconsole.engine.registry import Operation, Outcome
 from opsconsole.house import House
 from opsconsole.tasks import prepare, record
@@ -29,7 +40,8 @@ from opsconsole.tasks.output import Superseded, mine
 from opsconsole.tasks.patience import patient_read, patient_write
 from opsconsole.tasks.prepare import Item, Parked
 
-GO, STOP = "go", "stop"
+GO, STOP, WAIT = "go", "stop", "wait "
+"""What a wave answers, and the workflow remembers: go on, stop, or wait for what is named behind it."""
 
 
 @dataclass(slots=True)
@@ -43,7 +55,8 @@ class Progress:
 
 
 class Leg:
-    """Called by the workflow in this order: `take_up`, `begin`, `wave` for each wave, `end`."""
+    """Called by the workflow in this order: `take_up`, `begin`, `wave` for each and `heard` with its answer, `end`.
+    `perform` is all of it."""
 
     def __init__(self, house: House, task_id: str, executor_id: str, gates: Gates) -> None:
         self.house = house
@@ -58,11 +71,11 @@ class Leg:
         self._task: Task | None = None
         self._handle: TaskHandle | None = None
         self._state = Progress()
-        self._running: set[int] = set()
+        self._running: dict[int, bool] = {}
 
     def must_end(self) -> bool:
         """Whether something is in flight that nobody could attach to again."""
-        return any(item.position in self._running and not item.work.change.resumes for item in self._items)
+        return not all(self._running.values())
 
     async def take_up(self) -> bool:
         """Become the one who works on it; False when it is not to be worked on (any more)."""
@@ -109,10 +122,15 @@ class Leg:
         return found.waves
 
     async def wave(self, number: int) -> str:
-        """Every target of one wave to its end; answers whether to go on with the next."""
-        items = [item for item in self._items if item.wave == number]
+        """Every target of one wave to its end; answers whether to go on with the next.
+
+        What an earlier worker had in flight is looked after first, whatever its wave: nothing more may be begun
+        perhaps (cancelled, enough failures), but what was begun must be known.
+        """
+        items = [item for item in self._items if item.wave == number or item.in_flight]
+        self._items = [item for item in self._items if item.wave != number and not item.in_flight]
         if not items:
-            return GO if self._may_begin() else STOP
+            return self._word()
         allowed = await self._authorised(items)
         limit = self._its_task().options.get("limit")
         gate = asyncio.Semaphore(min(limit or 10_000, *(item.work.change.concurrency for item in items)))
@@ -134,8 +152,21 @@ class Leg:
         for change in {id(item.work.change): item.work.change for item in allowed}.values():
             ended = [item.outcome for item in allowed if item.work.change is change and item.outcome.state != "skipped"]
             if ended:
-                await change.settle(ended)
-        return GO if self._may_begin() else STOP
+                await execute.settle(change, ended)
+        return self._word()
+
+    def _word(self) -> str:
+        if self._may_begin():
+            return GO
+        return STOP if self._state.parked is None else WAIT + self._state.parked.waiting_for
+
+    def heard(self, word: str) -> str:
+        """The answer of a wave, perhaps one that an earlier worker gave and did not live to act on."""
+        waiting_for = word.removeprefix(WAIT)
+        if waiting_for != word and self._state.parked is None:
+            error = HostUnreachable(f"nobody was let in; {waiting_for} was missing")
+            self._state.parked = Parked(waiting_for, error)
+        return word
 
     async def end(self) -> str:
         """Close what was not begun, write the task's end; answers its state."""
@@ -143,8 +174,7 @@ class Leg:
             return "left"
         if self._state.parked is not None:
             parked = self._state.parked
-            await record.park(self.house, self.task_id, self.attempt, parked.waiting_for, parked.error)
-            return "waiting"
+            return await record.park(self.house, self.task_id, self.attempt, parked.waiting_for, parked.error)
         pausing = self.halt.wanted == "pause"
         reason = self._state.stopped or (f"cancelled by {self.halt.by}" if self.halt.wanted == "cancel" else None)
         return await record.close(self.house, self.task_id, self.attempt, pausing=pausing, reason=reason)
@@ -162,20 +192,30 @@ class Leg:
 
         def start(tx: Session) -> list[str]:
             mine(tx, self.task_id, self.attempt)
+            if not item.in_flight:
+                refuse_gone(tx, work.ctx)
             announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
             return execute.start_target(tx, work, item.position, item.target)
 
-        lost = await patient_write(self.house, start)
-        if lost:
-            outcome.state, outcome.error = "failed", execute.taken_over(lost)
+        gone: ConsoleError | None = None
+        lost: list[str] = []
+        try:
+            lost = await patient_write(self.house, start)
+        except (UserDisabled, NotSignedIn) as error:
+            gone = error
+        if gone is not None:
+            outcome.state, outcome.error = "failed", gone.as_json()
+        elif lost:
+            outcome.state = "unknown" if item.in_flight else "failed"
+            outcome.error = execute.interrupted(item.target).as_json() if item.in_flight else execute.taken_over(lost)
         elif item.proof is not None:
             outcome.state, outcome.after = "done", item.proof
         else:
-            self._running.add(item.position)
+            self._running[item.position] = work.change.resumes
             try:
                 await execute.one_target(work, outcome)
             finally:
-                self._running.discard(item.position)
+                self._running.pop(item.position, None)
             if _lacking(outcome) is not None:
                 self._state.held.append(item)
                 return
@@ -190,9 +230,11 @@ class Leg:
         kinds = {_lacking(item.outcome) for item in held}
         if "unlock" not in kinds and any(item.outcome.state == "done" for item in items):
             for item in held:
+                if item.in_flight or self._has_begun(item):
+                    item.outcome.state = "unknown"
                 await self._ended(item)
             return
-        positions = [item.position for item in held]
+        positions = [item.position for item in held if not (item.in_flight or self._has_begun(item))]
         await patient_write(self.house, lambda tx: record.hold_back(tx, self.task_id, self.attempt, positions))
         error = held[0].outcome.error or {}
         waiting_for = "unlock" if "unlock" in kinds else "credentials"
@@ -214,6 +256,9 @@ class Leg:
         if item.outcome.state in {"failed", "unknown"}:
             self._state.failed += 1
 
+    def _has_begun(self, item: Item) -> bool:
+        return self._handle is not None and item.position in self._handle.begun
+
     def _end_tx(self, tx: Session, item: Item, failure: ConsoleError | None) -> dict[str, Any] | None:
         mine(tx, self.task_id, self.attempt)
         row = tx.exec(
@@ -223,7 +268,7 @@ class Leg:
             return None
         answer, head = execute.write_outcomes(tx, item.work, [item.outcome], failure)
         runs.mark(tx, self.task_id, item.position, item.outcome.state, audit.now(), item.outcome)
-        if answer and len(self._items) == 1 and self._its_task().total == 1:
+        if answer and self._its_task().total == 1:
             record.keep_answer(tx, self.task_id, answer)
         announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
         return head
@@ -236,24 +281,57 @@ class Leg:
     async def _authorised(self, items: list[Item]) -> list[Item]:
         """The rights of now: a user disabled, or a right taken, since the last wave ends it for these targets."""
         ctx, operation = self._its_context()
-        caller = await prepare.caller_now(self.house, self._its_task())
+        gone: ConsoleError | None = None
+        caller = ctx.caller
+        try:
+            caller = await prepare.caller_now(self.house, self._its_task())
+        except (UserDisabled, NotSignedIn) as error:
+            gone = error
         allowed: list[Item] = []
         for item in items:
             decision = decide(caller, operation.needs, item.target.subject, now=ctx.now())
-            if decision.allowed or item.in_flight:
+            if item.in_flight or (decision.allowed and gone is None):
                 allowed.append(item)
                 continue
-            await self._refuse(
-                item,
-                PermissionDenied(
-                    user=caller.username,
-                    operation=operation.id,
-                    on=f" on {item.target.name}",
-                    missing=decision.because,
-                    who_could="see access.authorizations",
-                ),
+            denied = PermissionDenied(
+                user=caller.username,
+                operation=operation.id,
+                on=f" on {item.target.name}",
+                missing=decision.because,
+                who_could="see access.authorizations",
             )
+            await self._refuse(item, gone or denied)
         return allowed
+
+    async def perform(self) -> str:
+        """All of it, without the durable part around it; answers how it ended."""
+        if not await self.take_up():
+            return "over"
+        return await self.guarded(self._walk())
+
+    async def _walk(self) -> str:
+        waves = await self.begin()
+        for number in range(waves):
+            if self.heard(await self.wave(number)) != GO:
+                break
+        return await self.end() if waves else "over"
+
+    async def guarded(self, work: Awaitable[str]) -> str:
+        """A bug of ours ends the task, saying so, and never leaves it running with nobody at work. What is wrong with a
+        database or the machine is raised: whoever looks after the worker's tasks tries again."""
+        try:
+            return await work
+        except Superseded:
+            return "superseded"
+        except (DataError, SQLAlchemyError, OSError):
+            raise
+        except Exception as error:
+            if type(error).__module__.startswith("dbos"):
+                raise
+            await asyncio.to_thread(note, error)
+            with contextlib.suppress(Superseded):
+                await record.break_off(self.house, self.task_id, self.attempt, execute.bug(error))
+            return "broken off"
 
     async def _has_run(self) -> bool:
         return await patient_read(self.house, lambda tx: tx.get(Run, self.task_id) is not None)

@@ -41,6 +41,11 @@ def end_of(tx: Session, task_id: str, position: int, step: int) -> int:
     return 0 if last is None else last[0] + last[1]
 
 
+def size_of(tx: Session, task_id: str) -> int:
+    """How many bytes of all steps of a task are kept."""
+    return tx.exec(select(func.sum(func.length(TaskOutput.data))).where(TaskOutput.task_id == task_id)).one() or 0
+
+
 def append(
     tx: Session, task_id: str, attempt: int, position: int, step: int, offset: int, data: bytes, now: datetime
 ) -> int:

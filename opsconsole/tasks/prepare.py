@@ -136,6 +136,9 @@ async def _first(
 
     def begin(tx: Session) -> int:
         work.agreed = awaiting.use(tx, ctx, mine(tx, task.id, attempt), plan.digest)
+        # Committed already, and only the answer of the database was lost: nobody else can be this attempt.
+        if (run := tx.get(Run, task.id)) is not None:
+            return run.lease_token or 0
         shown = given.shown()
         fence = runs.begin(tx, task.id, plan, ctx.caller, given=shown, reason=task.reason, now=audit.now(), waves=waves)
         announce(tx, "task", task.id, "updated", run_id=task.id)
@@ -219,6 +222,8 @@ async def _plan_left(
         in_flight = row.state == "in_flight"
         target, work = planned.get((row.kind, row.object_id or "")) or _stand_in(ctx, operation, given, task, row)
         handle.positions[target.key] = row.position
+        if in_flight:
+            handle.in_flight.add(row.position)
         item = _item(row.position, row.wave, target, work, in_flight=in_flight)
         if target.key not in planned:
             found.refused.append((item, _unknown(row, problem) if in_flight else problem))

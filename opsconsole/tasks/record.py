@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select, update
 from data.feed import announce
 from data.models import Run, RunTarget, Task
 from opsconsole.engine import audit, execute, leases, runs
-from opsconsole.engine.errors import ConsoleError
+from opsconsole.engine.errors import ConsoleError, OutcomeUnknown
 from opsconsole.engine.given import whole
 from opsconsole.engine.notify import tell
 from opsconsole.house import House
@@ -32,16 +32,35 @@ async def input_of(house: House, task: Task) -> Any:
     return whole(task.input, await house.unseal(task.sealed, context=f"task:{task.id}"))
 
 
-async def park(house: House, task_id: str, attempt: int, waiting_for: str, error: ConsoleError) -> None:
-    """Wait for a person, or for what holds it up; nothing is lost and nothing is done meanwhile."""
+async def park(house: House, task_id: str, attempt: int, waiting_for: str, error: ConsoleError) -> str:
+    """Wait for a person, or for what holds it up; nothing is lost and nothing is done meanwhile. Answers the state: who
+    asked for a cancel or a pause while it came to this gets that."""
 
-    def work(tx: Session) -> None:
+    def work(tx: Session) -> tuple[str, dict[str, Any] | None]:
         task = mine(tx, task_id, attempt)
-        task.state, task.waiting_for, task.error, task.executor_id = "waiting", waiting_for, error.as_json(), None
-        tx.add(task)
-        announce(tx, "task", task.id, "updated", run_id=task.id)
+        if task.state in ENDED:
+            return task.state, None
+        if task.wanted == "cancel":
+            return _end_left(tx, house, task, None)
+        if task.wanted == "pause":
+            return _at_rest(tx, task, "paused"), None
+        task.waiting_for, task.error = waiting_for, error.as_json()
+        return _at_rest(tx, task, "waiting"), None
 
-    await patient_write(house, work)
+    state, head = await patient_write(house, work)
+    anchor(house, head)
+    if head is not None:
+        await tell_end(house, task_id)
+    return state
+
+
+def _at_rest(tx: Session, task: Task, state: str) -> str:
+    """Nobody is at work on it, and what it holds is free for others."""
+    task.state, task.wanted, task.wanted_by, task.executor_id = state, None, None, None
+    tx.add(task)
+    leases.release(tx, task.id)
+    announce(tx, "task", task.id, "updated", run_id=task.id)
+    return state
 
 
 async def fail(house: House, task_id: str, attempt: int, error: ConsoleError, *, state: str = "failed") -> None:
@@ -61,29 +80,67 @@ async def fail(house: House, task_id: str, attempt: int, error: ConsoleError, *,
 
 
 async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reason: str | None) -> str:
-    """The end of a leg: paused with the rest waiting, or ended with the rest skipped; answers the task's state."""
+    """The end of a leg: paused with the rest waiting, or ended with the rest skipped; answers the task's state. A
+    cancel that was asked for while a pause was carried out stands."""
 
     def work(tx: Session) -> tuple[str, dict[str, Any] | None]:
         task = mine(tx, task_id, attempt)
         if task.state in ENDED:
             return task.state, None
         left = _count(tx, task_id, ("waiting", "in_flight"))
-        if pausing and left:
-            task.state, task.wanted, task.wanted_by, task.executor_id = "paused", None, None, None
-            tx.add(task)
-            leases.release(tx, task_id)
-            announce(tx, "task", task.id, "updated", run_id=task.id)
-            return "paused", None
-        skip_rest(tx, task_id, reason)
-        states = list(tx.exec(select(RunTarget.state).where(RunTarget.run_id == task_id).distinct()).all())
-        state = ended_as(states, cancelled=task.wanted == "cancel", timed_out=_timed_out(tx, task_id))
-        return state, end_task(tx, house, task, state)
+        if pausing and left and task.wanted != "cancel":
+            return _at_rest(tx, task, "paused"), None
+        return _end_left(tx, house, task, reason)
 
     state, head = await patient_write(house, work)
     anchor(house, head)
     if head is not None:
         await tell_end(house, task_id)
     return state
+
+
+async def break_off(house: House, task_id: str, attempt: int, error: ConsoleError) -> None:
+    """End a task that cannot be gone on with: what was in flight is unknown, what was not begun is skipped."""
+
+    def work(tx: Session) -> dict[str, Any] | None:
+        task = mine(tx, task_id, attempt)
+        if task.state in ENDED:
+            return None
+        task.error = error.as_json()
+        return _end_left(tx, house, task, error.message)[1]
+
+    head = await patient_write(house, work)
+    anchor(house, head)
+    if head is not None:
+        await tell_end(house, task_id)
+
+
+def _end_left(tx: Session, house: House, task: Task, reason: str | None) -> tuple[str, dict[str, Any] | None]:
+    """End it with its targets as they are: never begun is skipped, in flight is unknown. Answers state and head."""
+    cancelled = task.wanted == "cancel"
+    if cancelled:
+        reason = reason or f"cancelled by {task.wanted_by}"
+        task.error = task.error or {"code": "cancelled", "message": reason}
+    skip_rest(tx, task.id, reason)
+    lose_in_flight(tx, house, task, "nobody was left who knew what became of it")
+    states = list(tx.exec(select(RunTarget.state).where(RunTarget.run_id == task.id).distinct()).all())
+    state = ended_as(states, cancelled=cancelled, timed_out=_timed_out(tx, task.id))
+    return state, end_task(tx, house, task, state)
+
+
+def lose_in_flight(tx: Session, house: House, task: Task, reason: str) -> None:
+    """What is in flight, with nobody at work on it any more, is unknown: with what to check, and a journal row each."""
+    rows = tx.exec(select(RunTarget).where(RunTarget.run_id == task.id, RunTarget.state == "in_flight")).all()
+    run = tx.get(Run, task.id)
+    if not rows or run is None:
+        return
+    for row in rows:
+        row.state, row.finished_at = "unknown", audit.now()
+        row.error = OutcomeUnknown(reason=reason, check=runs.what_to_check(row)).as_json()
+        tx.add(row)
+    tx.flush()
+    entries = [runs.swept_entry(run, row, reason) for row in rows]
+    audit.append(tx, house.audit_key, entries, at=audit.now())
 
 
 async def tell_end(house: House, task_id: str) -> None:

@@ -39,6 +39,7 @@ class Worker:
         self.id = workers.new_id()
         self._legs: dict[str, Leg] = {}
         self._begun: dict[str, float] = {}
+        self._left: dict[str, float] = {}
         self._gates = Gates(house.settings.tasks_per_host)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -50,10 +51,12 @@ class Worker:
         self._legs[task_id] = leg
         return leg
 
-    def leave(self, task_id: str) -> None:
-        """A workflow has ended here."""
-        self._legs.pop(task_id, None)
-        self._begun.pop(task_id, None)
+    def leave(self, leg: Leg) -> None:
+        """A workflow has ended here, or belongs to another worker now. A later leg of the same task stays."""
+        if self._legs.get(leg.task_id) is leg:
+            del self._legs[leg.task_id]
+            self._begun.pop(leg.task_id, None)
+            self._left[leg.task_id] = time.monotonic()
         self._busy_at = time.monotonic()
         self._wake.set()
 
@@ -72,6 +75,7 @@ class Worker:
         try:
             while not self._stopping.is_set() and not self._idle() and self.house.home.is_dir():
                 await self._guarded(self._take())
+                await self._guarded(self._heed(set(self._legs)))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _LOOK_SECONDS)
                 self._wake.clear()
@@ -88,26 +92,32 @@ class Worker:
         return quiet and not self.stay and not self._legs and not self._begun
 
     async def _take(self) -> None:
-        """Take over, take what is pending, and look after what was begun here and never arrived."""
+        """Take over, take what is pending, and look after what is ours and nobody is at work on."""
         now = audit.now()
-        room = self.house.settings.tasks_at_once - len(self._legs)
+        room = self.house.settings.tasks_at_once - len(self._legs.keys() | self._begun.keys())
 
-        def look(tx: Session) -> tuple[list[str], list[str], list[str]]:
+        def look(tx: Session) -> tuple[list[str], list[str]]:
             left = workers.orphans(tx, self.id, now)
-            stuck = [task_id for task_id in self._stuck() if _still_ours(tx, task_id, self.id)]
-            return left, stuck, workers.claim(tx, self.id, room) if room > 0 else []
+            return left, workers.claim(tx, self.id, room) if room > 0 else []
 
-        if not await self.house.database.read(lambda tx: _anything(tx, self.id)) and not self._stuck():
+        ours, anything = await self.house.database.read(lambda tx: (_ours(tx, self.id), _anything(tx, self.id)))
+        for task_id in self._lost(ours):
+            await self._guarded(self._begin(task_id, again=True))
+        if not anything:
             return
-        left, stuck, fresh = await self.house.database.write(look)
-        for task_id in [*left, *stuck]:
-            await self._begin(task_id, again=True)
+        left, fresh = await self.house.database.write(look)
+        for task_id in left:
+            await self._guarded(self._begin(task_id, again=True))
         for task_id in fresh:
-            await self._begin(task_id, again=False)
+            await self._guarded(self._begin(task_id, again=False))
 
-    def _stuck(self) -> list[str]:
-        now = time.monotonic()
-        return [key for key, at in self._begun.items() if key not in self._legs and now - at > _STUCK_SECONDS]
+    def _lost(self, ours: list[str]) -> list[str]:
+        """Tasks of ours without a leg: never begun, begun and never arrived, or broken off by what is not their fault.
+        What has just been begun or left is given a while."""
+        early = time.monotonic() - _STUCK_SECONDS
+        self._left = {key: at for key, at in self._left.items() if at > early}
+        self._begun = {key: at for key, at in self._begun.items() if key in self._legs or at > early}
+        return [key for key in ours if key not in self._legs and key not in self._begun and key not in self._left]
 
     async def _begin(self, task_id: str, *, again: bool) -> None:
         self._begun[task_id] = time.monotonic()
@@ -129,7 +139,12 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(workers.BEAT)
-            await self._guarded(self.house.database.write(lambda tx: workers.beat(tx, self.id, audit.now())))
+            await self._guarded(self.house.database.write(self._still_here))
+
+    def _still_here(self, tx: Session) -> None:
+        """After a long sleep our row may have been cleared away: without it others take what we have."""
+        if not workers.beat(tx, self.id, audit.now()):
+            workers.register(tx, self.id, audit.now(), stay=self.stay)
 
     async def _beat_leases(self) -> None:
         while True:
@@ -150,7 +165,8 @@ class Worker:
                 async for batch in self.house.feed.changes():
                     keys = {row.key for row in batch if row.entity == "task"}
                     if keys or any(row.lost for row in batch):
-                        await self._guarded(self._heed(keys & set(self._legs)))
+                        lost = any(row.lost for row in batch)
+                        await self._guarded(self._heed(set(self._legs) if lost else keys & set(self._legs)))
                         if keys - set(self._legs):
                             self._wake.set()
             await asyncio.sleep(1.0)
@@ -188,9 +204,8 @@ def _anything(tx: Session, worker_id: str) -> bool:
     return tx.exec(select(Task.id).where(where).limit(1)).first() is not None
 
 
-def _still_ours(tx: Session, task_id: str, worker_id: str) -> bool:
-    task = tx.get(Task, task_id)
-    return task is not None and task.state == "running" and task.executor_id == worker_id
+def _ours(tx: Session, worker_id: str) -> list[str]:
+    return list(tx.exec(select(Task.id).where(Task.state == "running", Task.executor_id == worker_id)).all())
 
 
 def _next_leg(tx: Session, task_id: str) -> int:

@@ -14,7 +14,7 @@ from typing import Protocol
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from opsconsole.house import House
-from opsconsole.tasks.leg import STOP, Leg
+from opsconsole.tasks.leg import GO, Leg
 from opsconsole.tasks.output import Superseded
 
 APPLICATION_VERSION = "1"
@@ -28,7 +28,7 @@ class Place(Protocol):
 
     def arrive(self, task_id: str) -> Leg: ...
 
-    def leave(self, task_id: str) -> None: ...
+    def leave(self, leg: Leg) -> None: ...
 
 
 class _Here:
@@ -44,16 +44,19 @@ async def _task(task_id: str) -> str:
     try:
         if not await leg.take_up():
             return "over"
-        # Planning is not a step: whoever goes on with it looks anew.
-        waves = await leg.begin()
-        for number in range(waves):
-            if await DBOS.run_step_async({"name": f"wave {number}"}, _unless_left, leg, leg.wave, number) == STOP:
-                break
-        return await DBOS.run_step_async({"name": "end"}, _unless_left, leg, _end) if waves else "over"
-    except Superseded:
-        return "superseded"
+        return await leg.guarded(_walk(leg))
     finally:
-        place.leave(task_id)
+        place.leave(leg)
+
+
+async def _walk(leg: Leg) -> str:
+    # Planning is not a step: whoever goes on with it looks anew.
+    waves = await leg.begin()
+    for number in range(waves):
+        word = await DBOS.run_step_async({"name": f"wave {number}"}, _unless_left, leg, leg.wave, number)
+        if leg.heard(word) != GO:
+            break
+    return await DBOS.run_step_async({"name": "end"}, _unless_left, leg, _end) if waves else "over"
 
 
 async def _end(leg: Leg) -> str:
@@ -67,6 +70,8 @@ async def _unless_left(leg: Leg, work: Callable[..., Awaitable[str]], *given: in
     except Superseded:
         said = ""
     if said == "" or leg.halt.leave:
+        if said == "" and _Here.place is not None:
+            _Here.place.leave(leg)
         await asyncio.Event().wait()
     return said
 

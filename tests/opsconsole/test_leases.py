@@ -45,10 +45,12 @@ async def test_all_or_none_and_the_fence_only_grows(bench: Bench) -> None:
     assert await write(lambda tx: take(tx, "b", ("x",))) == 2
     late = NOW + leases.TTL + timedelta(seconds=1)
     assert await write(lambda tx: take(tx, "c", ("x",), at=late)) == 3
-    assert await bench.database.read(lambda tx: leases.still_mine(tx, "b", ["x"], late)) == ["x"]
-    assert await bench.database.read(lambda tx: leases.still_mine(tx, "c", ["x"], late)) == []
-    await write(lambda tx: leases.beat(tx, "c", late + timedelta(seconds=20)))
-    assert await bench.database.read(lambda tx: leases.still_mine(tx, "c", ["x"], late + timedelta(seconds=40))) == []
+    assert await write(lambda tx: leases.keep(tx, "b", ["x"], late)) == ["x"]
+    assert await write(lambda tx: leases.keep(tx, "c", ["x"], late)) == []
+    after = late + leases.TTL + timedelta(hours=2)
+    assert await write(lambda tx: leases.keep(tx, "c", ["x"], after)) == [], "nobody took what had run out"
+    with pytest.raises(LeaseHeld):
+        await write(lambda tx: take(tx, "d", ("x",), at=after + timedelta(seconds=20)))
 
 
 async def test_many_at_once_and_one_wins(bench: Bench) -> None:

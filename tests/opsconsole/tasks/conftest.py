@@ -9,7 +9,7 @@ from typing import Any
 from opsconsole.engine.caller import Caller
 from opsconsole.tasks import workers
 from opsconsole.tasks.gates import Gates
-from opsconsole.tasks.leg import STOP, Leg
+from opsconsole.tasks.leg import GO, Leg
 from opsconsole.tasks.options import TaskOptions
 from tests.opsconsole.houses import Bench, bench, small_bench
 from tests.opsconsole.probes import NAME, probe
@@ -34,7 +34,7 @@ async def walk(leg: Leg) -> str:
         return "over"
     waves = await leg.begin()
     for number in range(waves):
-        if await leg.wave(number) == STOP:
+        if leg.heard(await leg.wave(number)) != GO:
             break
     return await leg.end() if waves else "over"
 
