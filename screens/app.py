@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -102,8 +101,6 @@ class OpsConsole(Desk):
     async def connect(self) -> None:
         """Make the house in a thread and tell the screens. It opens when it is asked something, which takes the
         processor for half a second: what the screens know already is painted before that."""
-        gc.freeze()
-        gc.enable()
         client = await asyncio.to_thread(self._factory)
         self.client = client
         self.each_screen(lambda screen: screen.connected(client))

@@ -1,4 +1,4 @@
-"""An app that writes what differs, and reads what is pasted as text."""
+"""An app that writes what differs, reads what is pasted as text, and collects garbage while nobody types."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.driver import Driver
-from textual.events import Event, Resize
+from textual.events import Event, Key, Resize
 from textual.screen import Screen
 
+from screens.shell.collecting import LOOK_EVERY, Collecting
 from screens.shell.driver import ConsoleDriver
 from screens.shell.picture import Picture
 
@@ -22,6 +23,12 @@ class PaintedApp(App[R]):
     def __init__(self, *, ansi_color: bool | None = None) -> None:
         super().__init__(ansi_color=ansi_color)
         self.picture = Picture()
+        self.collecting = Collecting()
+
+    def on_mount(self) -> None:
+        if not self.is_headless:
+            self.call_after_refresh(self.collecting.begin)
+            self.set_interval(LOOK_EVERY, self.collecting.look)
 
     def get_driver_class(self) -> type[Driver]:
         return ConsoleDriver
@@ -42,7 +49,9 @@ class PaintedApp(App[R]):
         )
 
     async def on_event(self, event: Event) -> None:
-        if isinstance(event, Resize):
+        if isinstance(event, Key):
+            self.collecting.typed()
+        elif isinstance(event, Resize):
             self.picture.forget()
         await super().on_event(event)
 

@@ -62,18 +62,26 @@ def quantile(samples: Sequence[Sample], share: float) -> float:
 
 
 def _keys(terminal: Terminal, name: str, keys: Sequence[bytes], said: list[str]) -> list[Sample]:
-    """Press them one after the other; p50, p99, bytes and CPU of a key are said."""
+    """Press them one after the other. Said of a key: its time to the painted frame, the same without what it waited for
+    a processor that others had, its processor time with what is done after the frame, and its bytes."""
     terminal.quiet(0.2)
-    bytes_before, cpu = terminal.bytes, terminal.cpu()
-    samples = [terminal.press(key) for key in keys]
-    terminal.quiet(0.05)
-    count = len(keys)
-    p50, p99 = quantile(samples, 0.5), quantile(samples, 0.99)
-    each, cpu_ms = (terminal.bytes - bytes_before) / count, (terminal.cpu() - cpu) / count * 1000
-    said.append(
-        f"{name}: {count} keys, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {each:.0f} bytes and {cpu_ms:.1f} ms CPU each"
-    )
-    return samples
+    bytes_before = terminal.bytes
+    walls: list[Sample] = []
+    alone: list[Sample] = []
+    processor: list[Sample] = []
+    for key in keys:
+        ran, waited = terminal.ran()
+        walls.append(terminal.press(key))
+        alone.append(Sample(max(walls[-1].wall - (terminal.ran()[1] - waited), 0.0)))
+        terminal.quiet(0.02)
+        processor.append(Sample(terminal.ran()[0] - ran))
+    each = (terminal.bytes - bytes_before) / len(keys)
+    words = [
+        f"{what} p50 {quantile(samples, 0.5):.1f} p99 {quantile(samples, 0.99):.1f} ms"
+        for what, samples in (("", walls), ("without waiting", alone), ("CPU", processor))
+    ]
+    said.append(f"{name}: {len(keys)} keys, {'; '.join(words).strip()}; {each:.0f} bytes each")
+    return walls
 
 
 def tables(home: Path, rounds: int) -> Table:

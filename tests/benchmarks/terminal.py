@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from tests.benchmarks.measure import ROOT, Sample
@@ -117,6 +118,14 @@ class Terminal:
         with open(f"/proc/{self.child.pid}/stat", "rb") as stat:  # noqa: PTH123 - read often, and briefly
             fields = stat.read().rsplit(b") ", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def ran(self) -> tuple[float, float]:
+        """Seconds its threads have run, and waited for a processor; exact while they sleep."""
+        ran = waited = 0
+        for task in Path(f"/proc/{self.child.pid}/task").iterdir():
+            spent, late, _ = (task / "schedstat").read_text("ascii").split()
+            ran, waited = ran + int(spent), waited + int(late)
+        return ran / 1e9, waited / 1e9
 
     def memory(self, name: str = "VmRSS") -> float:
         """MiB in use; `VmHWM` is the most there ever was."""
