@@ -201,7 +201,7 @@ class ConsoleScreen(Screen[None]):
     def narrow(self, text: str) -> None:
         """Set the filter of its list."""
         for table in self._tables():
-            table.changed(table.rows.set_filter(text))
+            table.narrowed(table.rows.set_filter(text))
 
     def objects(self, text: str, limit: int) -> list[Offer]:
         """Rows of its lists that fit a text, for the palette."""

@@ -69,7 +69,7 @@ class Performing:
         expected: Json = {}
         while True:
             plan = {**await self.client.plan(order.operation, order.data), **expected}
-            answer = await self._confirmed(plan, notice, show=order.preview or notice is not None)
+            answer = await self._confirmed(order, plan, notice)
             if answer is None:
                 return None
             if answer.ask:
@@ -153,12 +153,12 @@ class Performing:
             done += await self.each(label, {name: order for name, order in orders.items() if name in again})
         return done
 
-    async def _confirmed(self, plan: Json, notice: Safe | None, *, show: bool) -> Answer | None:
-        if ladder(plan).rung == 0 and not show:
+    async def _confirmed(self, order: Order, plan: Json, notice: Safe | None) -> Answer | None:
+        if ladder(plan).rung == 0 and not order.preview and notice is None:
             return Answer(None)
         from screens.widgets.plan import PlanPane
 
-        return await self.console.push_screen_wait(PlanPane(plan, notice))
+        return await self.console.push_screen_wait(PlanPane(plan, notice, task=order.task))
 
     async def _ask(self, order: Order, answer: Answer) -> Done:
         """Ask for the second person; the request is kept and everybody who may decide it hears of it."""

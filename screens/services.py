@@ -16,7 +16,7 @@ from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
 from screens.render.host import Host
 from screens.render.service import SPEC, Item
-from screens.services_actions import ACTIONS, Target, action, entries, order, together
+from screens.services_actions import ACTIONS, Target, action, entries, order, possible
 from screens.services_detail import DetailPane
 from screens.services_state import Difference, Fleet, merge
 from screens.services_view import Narrowing
@@ -229,7 +229,7 @@ class ServicesScreen(ConsoleScreen):
         self.table.focus()
 
     def _narrow(self) -> None:
-        self.table.changed(self.rows.set_only(self.narrowing.word, self.narrowing.predicate))
+        self.table.narrowed(self.rows.set_only(self.narrowing.word, self.narrowing.predicate))
 
     @property
     def frozen(self) -> bool:
@@ -359,7 +359,7 @@ class ServicesScreen(ConsoleScreen):
 
         title = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} marked services")
         try:
-            available = await self._available(client, targets)
+            available = await possible(client, targets)
         except OperationFailed as error:
             self.console.say_failure(f"asking about {title}", error)
             return
@@ -371,16 +371,6 @@ class ServicesScreen(ConsoleScreen):
             await self.app.push_screen_wait(services_waves.form(self.console, client, targets, available))
         elif chosen:
             self.perform(client, chosen, targets)
-
-    async def _available(self, client: Client, targets: list[Target]) -> Json:
-        """Per action whether it is possible, with the reason: of one service asked now, of several as last seen."""
-        if len(targets) == 1:
-            host, name = targets[0]
-            answer = await client.call("services.get", {"host": host, "name": name})
-            return dict(answer.get("available_actions") or {})
-        hosts = list(dict.fromkeys(host for host, _ in targets))
-        answer = await client.call("services.list", {"hosts": hosts, "cached": True})
-        return together(answer.get("services") or [], targets)
 
     def action_act(self, name: str) -> None:
         targets, client = self.targets(), self.console.client

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from opsconsole.client import Json
+from opsconsole.client import Client, Json, OperationFailed
 from screens.text import Safe, join
 
 if TYPE_CHECKING:
     from screens.performing import Order
     from screens.widgets.menu import Entry
+
+ASKED: Final = 4
+"""How many of the services in the way are asked for their reason."""
 
 Target = tuple[str, str]
 """Host and service name."""
@@ -72,22 +76,55 @@ def entries(available: Mapping[str, Any] | None, read_only: Safe) -> list[Entry]
     return found
 
 
-def together(services: Iterable[Mapping[str, Any]], targets: Sequence[Target]) -> Json:
-    """Per action whether all of several services take it, and which do not, from rows of `services.list`."""
+async def possible(client: Client, targets: Sequence[Target]) -> Json:
+    """Per action `{allowed, because}`: of one service asked now, of several as last seen."""
+    if len(targets) == 1:
+        return await _verdicts(client, targets[0])
+    hosts = list(dict.fromkeys(host for host, _ in targets))
+    answer = await client.call("services.list", {"hosts": hosts, "cached": True})
+    refused = not_taken(answer.get("services") or [], targets)
+    first = list(dict.fromkeys(found[0] for found in refused.values()))[:ASKED]
+    said = dict(zip(first, await asyncio.gather(*(_why(client, target) for target in first)), strict=True))
+    return {
+        one.name: {"allowed": one.name not in refused, "because": _because(one, refused.get(one.name, []), said)}
+        for one in ACTIONS
+    }
+
+
+async def _verdicts(client: Client, target: Target) -> Json:
+    answer = await client.call("services.get", {"host": target[0], "name": target[1]})
+    return dict(answer.get("available_actions") or {})
+
+
+async def _why(client: Client, target: Target) -> Json:
+    """The same as far as the host can say it; one that does not answer leaves the others their reasons."""
+    try:
+        return await _verdicts(client, target)
+    except OperationFailed as error:
+        return {one.name: {"because": error.message} for one in ACTIONS}
+
+
+def not_taken(services: Iterable[Mapping[str, Any]], targets: Sequence[Target]) -> dict[str, list[Target]]:
+    """Per action the services that do not take it, from rows of `services.list`; actions that all take are left out."""
     offered = {
         (str(row.get("host")), str(row.get(name))): row.get("available_actions") or {}
         for row in services
         for name in ("name", "unit")
     }
-    verdicts: Json = {}
-    for candidate in ACTIONS:
-        not_on = [
-            "/".join(target) for target in targets if target in offered and not offered[target].get(candidate.name)
-        ]
-        more = f" and {len(not_on) - 3} more" if len(not_on) > 3 else ""
-        because = f"not possible on {', '.join(not_on[:3])}{more}" if not_on else ""
-        verdicts[candidate.name] = {"allowed": not not_on, "because": because}
-    return verdicts
+    known = [target for target in targets if target in offered]
+    found = {one.name: [target for target in known if not offered[target].get(one.name)] for one in ACTIONS}
+    return {name: refusing for name, refusing in found.items() if refusing}
+
+
+def _because(chosen: Action, refusing: Sequence[Target], said: Mapping[Target, Json]) -> str:
+    """Which services are in the way, and why the first of them is."""
+    if not refusing:
+        return ""
+    names = ", ".join("/".join(target) for target in refusing[:3])
+    more = f" and {len(refusing) - 3} more" if len(refusing) > 3 else ""
+    verdict = said.get(refusing[0], {}).get(chosen.name)
+    why = str(verdict.get("because") or "") if isinstance(verdict, Mapping) else ""
+    return f"not possible on {names}{more}" + (f": {why}" if why else "")
 
 
 def order(chosen: Action, targets: Sequence[Target], task: Json | None = None) -> Order:

@@ -28,7 +28,7 @@ def form(console: Console, client: Client, targets: Sequence[Target], available:
     """Which action, and how. What some of the services do not take is not offered."""
     names = [one.name for one in ACTIONS if (available.get(one.name) or {}).get("allowed", True)]
     performing = Performing(console, client)
-    chosen = Field("action", "choice", required=True, choices=tuple(names), help="done to each of the marked services")
+    chosen = Field("action", "choice", required=True, choices=tuple(names), help=_help(available))
 
     async def submit(data: Json) -> Any:
         task, rest = options(data)
@@ -39,3 +39,14 @@ def form(console: Console, client: Client, targets: Sequence[Target], available:
         return done
 
     return Form(f"{len(targets)} services in waves", [chosen, *WAVES], submit)
+
+
+def _help(available: Json) -> str:
+    """What the field is for, and which actions are missing from it, each reason once."""
+    missing: dict[str, list[str]] = {}
+    for one in ACTIONS:
+        verdict = available.get(one.name) or {}
+        if not verdict.get("allowed", True):
+            missing.setdefault(str(verdict.get("because")), []).append(one.name)
+    said = [f"{', '.join(names)}: {because}" for because, names in missing.items()]
+    return " · ".join(["done to each of the marked services; left and right choose", *said])

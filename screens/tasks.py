@@ -15,7 +15,7 @@ from textual.events import ScreenResume
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
 from screens.performing import Order, Performing
-from screens.render.task import SPEC, OutputLines, TargetNews, TaskRow, headline, parse_task
+from screens.render.task import SPEC, OutputLines, TargetNews, TaskRow, headline, parse_task, source_cells
 from screens.text import Safe, join
 from screens.widgets.header import HeaderLine
 from screens.widgets.lines import NO_LEVEL, LogLine
@@ -55,7 +55,7 @@ class Controlled(ConsoleScreen):
         Binding("X", "control('cancel')", "cancel", id="tasks.cancel"),
         Binding("P", "control('pause')", "pause", id="tasks.pause"),
         Binding("C", "control('resume')", "go on", id="tasks.resume"),
-        Binding("Y", "control('retry')", "retry the failed", id="tasks.retry"),
+        Binding("R", "control('retry')", "retry the failed", id="tasks.retry"),
         Binding("q", "back", "back", id="tasks.back", show=False),
     ]
     client: Client
@@ -195,6 +195,7 @@ class TaskScreen(Controlled):
         self.client = client
         self.row = task
         self.pane = LogPane(LogView(), Safe("task"))
+        self.pane.log_view.painter.wrapping = True
         self._lines = OutputLines()
         self._news = TargetNews()
 
@@ -248,9 +249,12 @@ class TaskScreen(Controlled):
         if kind == "end":
             self.pane.log_view.feed(self._lines.left())
         found = await self.client.call("tasks.get", {"id": self.row.id})
-        self.row = parse_task(found)
-        for text, priority in self._news.of(found.get("results") or ()):
-            self._say(text, priority)
+        before, self.row = self.row, parse_task(found)
+        results = found.get("results") or ()
+        self.pane.log_view.fit_sources(source_cells(results))
+        if 0 < before.attempt < self.row.attempt:
+            self._say("its worker is gone; another one goes on with it", 4)
+        self.pane.log_view.feed(self._news.of(results))
         if kind == "end":
             self._say(f"ended: {self.row.state}")
         self._retitle()

@@ -17,6 +17,7 @@ MAX_TARGETS: Final = 2000
 OBSERVED: Final = ("service", "service_instance")
 _DIGEST: Final = re.compile("[0-9a-f]{32,}")
 FEW_TARGETS: Final = 6
+NAMED_TARGETS: Final = 20
 MAX_DEPENDENTS: Final = 200
 BREAK_GLASS: Final = "break-glass"
 NOTHING: Final = Safe("")
@@ -107,7 +108,8 @@ def asks(step: Ladder) -> Safe:
             [Safe("Type"), Safe(step.expect), Safe("and a reason to go on; esc leaves everything as it is.")], " "
         )
     if step.rung == 2:
-        return join([Safe("Type"), Safe(step.expect), Safe("(how many targets) to go on.")], " ")
+        said = "(how many targets) and Enter; esc leaves everything as it is."
+        return join([Safe("Type"), Safe(step.expect), Safe(said)], " ")
     return Safe("Enter does it, esc leaves everything as it is.")
 
 
@@ -218,6 +220,18 @@ def evidence(age: object, kind: str = "service") -> tuple[Safe, str]:
     return Safe(f"seen {span(age)} ago"), "warn" if age > STALE_AFTER else "muted"
 
 
+def as_task(options: Mapping[str, Any] | None) -> Safe:
+    """How a worker goes through the targets; empty where none does it."""
+    if options is None:
+        return NOTHING
+    waves = options.get("waves")
+    parts = [f"in waves of {', '.join(str(wave) for wave in waves)}"] if isinstance(waves, list) and waves else []
+    for name, said in (("limit", "{} at once at most"), ("stop_after", "begins nothing more after {} failed")):
+        if options.get(name) is not None:
+            parts.append(said.format(options[name]))
+    return Safe(f"as a task: {', '.join(parts) or 'all at once'}")
+
+
 def level_of(plan: Mapping[str, Any]) -> str:
     """The level that decides the colour; one nobody knows counts as prod, since it must not look harmless."""
     level = plan.get("level")
@@ -242,15 +256,14 @@ def scope(plan: Mapping[str, Any]) -> Safe:
 
 
 def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
-    """The whole plan: scope, warnings, targets with what changes, what depends on them, how it is verified and undone.
-    A long list of targets comes last, so that it hides nothing.
+    """The whole plan: scope, warnings, targets with what changes, how it is verified and undone, what depends on them.
+    Long lists come last, so that they hide nothing; of many targets the names stand before.
     """
     targets = list(plan.get("targets") or [])
     listed = [line for target in targets[:MAX_TARGETS] for line in _target(target, plain)]
     if len(targets) > MAX_TARGETS:
         listed.append(_line(f"… and {len(targets) - MAX_TARGETS} more targets", "warn"))
-    facts = _dependents(list(plan.get("dependents") or []))
-    facts.append(_pair("verified by", plan.get("verification") or "nothing", ""))
+    facts = [_pair("verified by", plan.get("verification") or "nothing", "")]
     if plan.get("why"):
         facts.append(_pair("asked because", plan["why"], ""))
     undo, reversible = plan.get("undo"), plan.get("reversible")
@@ -258,12 +271,31 @@ def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
     facts.append(_pair("undone by", undo or fallback, "" if undo else "warn" if reversible else "bad"))
     head = [_line(scope(plan), "accent")]
     head += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
-    body = [*listed, *facts] if len(targets) <= FEW_TARGETS else [*facts, *listed]
+    hit = _dependents(list(plan.get("dependents") or []))
+    few = len(targets) <= FEW_TARGETS
+    body = [*listed, *facts, *hit] if few else [_names_of(targets), *facts, *hit, _line("one by one", "accent"), *listed]
     return Content("\n").join([*head, *body])
 
 
+def _names_of(targets: list[Any]) -> Content:
+    """Many targets in a few lines: those that everything is about, before what a long list would push out of sight."""
+    shown = targets[:NAMED_TARGETS]
+    same = {target.get("name") for target in targets}
+    if len(same) == 1 and all(target.get("host") for target in targets):
+        on = join([Safe(target.get("host")) for target in shown], ", ")
+        names = join([Safe(same.pop()), on], " on ")
+    else:
+        names = join([_where(target) for target in shown], ", ")
+    more = f" and {len(targets) - NAMED_TARGETS} more, below" if len(targets) > NAMED_TARGETS else ""
+    return content("  ", (names, "bold"), more)
+
+
+def _where(target: Mapping[str, Any]) -> Safe:
+    return join([Safe(part) for part in dict.fromkeys((target.get("host"), target.get("name"))) if part], "/")
+
+
 def _target(target: Mapping[str, Any], plain: bool) -> list[Content]:
-    where = join([Safe(part) for part in dict.fromkeys((target.get("host"), target.get("name"))) if part], "/")
+    where = _where(target)
     none = "?" if str(target.get("kind") or "service") in OBSERVED else "not set"
     age, role = evidence(target.get("evidence_age"), str(target.get("kind") or "service"))
     change = before_after(target.get("before") or {}, target.get("after") or {}, none)

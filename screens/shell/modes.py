@@ -50,4 +50,4 @@ def on_key(key: str) -> Mode | None:
 def title_of(key: str) -> str:
     """What help says of a number key; nothing where there is no mode."""
     mode = on_key(key)
-    return f"mode {mode.name}" if mode else ""
+    return f"go to {mode.name}" if mode else ""

@@ -21,7 +21,7 @@ from screens.frame import ConsoleModal, report_worker
 from screens.render.form import Field, Wrong, changed, hint, read, shown
 from screens.text import Safe, content, join
 from screens.widgets.inputs import Area, Entry, Pick
-from screens.widgets.line import Line
+from screens.widgets.line import Line, Sentence
 from screens.widgets.menu import Entry as Choice
 from screens.widgets.menu import Menu
 
@@ -73,7 +73,7 @@ class FieldRow(Vertical):
         with Horizontal():
             yield Line(content((f"{star}{self.field.label}", "bold" if self.field.required else "")), classes="label")
             yield self.input
-        yield Line(classes="wrong")
+        yield Sentence(classes="wrong")
 
     @property
     def typed(self) -> str:
@@ -98,7 +98,7 @@ class FieldRow(Vertical):
     def say(self, text: str) -> None:
         """Show what is wrong; empty takes it away."""
         self.set_class(bool(text), "-wrong")
-        self.query_one(".wrong", Line).say(Safe(text), "bad")
+        self.query_one(".wrong", Sentence).say(Safe(text), "bad")
 
     def check(self, *, all_of_it: bool) -> bool:
         """Say what is wrong with the typed text. A field nobody typed into yet is left in peace unless `all_of_it`."""
@@ -176,8 +176,8 @@ class Form(ConsoleModal[Any]):
             yield Line(content((self._heading, "bold")))
             with VerticalScroll(classes="body", can_focus=False):
                 yield from self.rows
-            yield Line(id="hint", classes="hint")
-            yield Line(id="state")
+            yield Sentence(id="hint", classes="hint")
+            yield Sentence(id="state")
 
     def on_mount(self) -> None:
         self._say(KEYS)
@@ -200,7 +200,7 @@ class Form(ConsoleModal[Any]):
         self._hint()
 
     def _say(self, text: str, role: str = "muted") -> None:
-        self.query_one("#state", Line).say(Safe(text), role)
+        self.query_one("#state", Sentence).say(Safe(text), role)
 
     @property
     def current(self) -> FieldRow | None:
@@ -214,7 +214,7 @@ class Form(ConsoleModal[Any]):
     def _hint(self) -> None:
         row = self.current
         listed = f"f4 lists {len(row.choices)}" if row and row.choices else ""
-        self.query_one("#hint", Line).say(join([p for p in (row.help if row else "", listed) if p], " · "), "muted")
+        self.query_one("#hint", Sentence).say(join([p for p in (row.help if row else "", listed) if p], " · "), "muted")
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         self._hint()

@@ -34,3 +34,14 @@ class Line(Widget):
 
     def render(self) -> Content:
         return self._text
+
+
+class Sentence(Line):
+    """A text of as many lines as it needs: what somebody has to read to its end."""
+
+    DEFAULT_CSS = "Sentence { height: auto; text-wrap: wrap; }"
+
+    def show(self, text: Content) -> None:
+        if text != self._text:
+            super().show(text)
+            self.refresh(layout=True)

@@ -348,6 +348,11 @@ class LogView(LineView, can_focus=True, inherit_bindings=False):
         self.painter.forget()
         self._relayout()
 
+    def fit_sources(self, cells: int) -> None:
+        """Names take no more room than the longest of them."""
+        if self.painter.fit(cells):
+            self._relayout()
+
     def action_errors(self) -> None:
         self.set_priority(NO_LEVEL if self.buffer.priority == ERROR else ERROR)
 

@@ -15,6 +15,7 @@ from screens.text import Safe, fit, join, width, wrap
 from screens.widgets.lines import LETTERS, LogLine
 
 SOURCE_CELLS: Final = 24
+SHORTEST_SOURCE: Final = 4
 TIME_CELLS: Final = 8
 HEAD_CELLS: Final = TIME_CELLS + 3
 SOURCES: Final = ("cyan", "magenta", "blue", "green", "yellow", "bright_cyan", "bright_magenta", "bright_blue")
@@ -31,6 +32,7 @@ class LinePainter:
         self.wrapping = False
         self.aside = 0
         self.sources = sources
+        self.source_cells = SOURCE_CELLS
         self._style = style
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(512)
         self._names: dict[str, tuple[Safe, int]] = {}
@@ -39,6 +41,16 @@ class LinePainter:
     def forget(self) -> None:
         """Nothing painted before is good any more."""
         self._strips.clear()
+
+    def fit(self, cells: int) -> bool:
+        """Give names so many cells, as far as they may have; whether that is another width than before."""
+        wanted = min(max(cells, SHORTEST_SOURCE), SOURCE_CELLS)
+        if wanted == self.source_cells:
+            return False
+        self.source_cells = wanted
+        self._names.clear()
+        self.forget()
+        return True
 
     def rows_of(self, line: LogLine, cells: int) -> int:
         """Rows the line takes when it is wrapped in a window so wide."""
@@ -56,7 +68,7 @@ class LinePainter:
         return strip
 
     def _room(self, cells: int) -> int:
-        return max(cells - HEAD_CELLS - (SOURCE_CELLS + 1 if self.sources else 0), NARROWEST)
+        return max(cells - HEAD_CELLS - (self.source_cells + 1 if self.sources else 0), NARROWEST)
 
     def _paint(self, line: LogLine, part: int, cells: int) -> Strip:
         head = self._head(line)
@@ -95,7 +107,7 @@ class LinePainter:
         name = join((line.host, line.source), "/") if line.host and line.source else line.host or line.source
         known = self._names.get(name)
         if known is None:
-            known = self._names[name] = (fit(name, SOURCE_CELLS), len(self._names) % len(SOURCES))
+            known = self._names[name] = (fit(name, self.source_cells), len(self._names) % len(SOURCES))
         return known
 
     def _time(self, at: float | None) -> Safe:

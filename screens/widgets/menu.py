@@ -12,12 +12,13 @@ from textual.containers import Vertical
 
 from screens.frame import ConsoleModal
 from screens.text import Safe, content
-from screens.widgets.line import Line
+from screens.widgets.line import Line, Sentence
 from screens.widgets.query import Subject
 from screens.widgets.rows import Cell, Column, Rows, Spec
 from screens.widgets.table import VirtualTable
 
 NOTHING = Safe("")
+_KEYS: Final = "enter choose · esc leave"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def entry_rows(*, long: bool = False) -> Rows[tuple[int, Entry]]:
 class Menu(ConsoleModal[str]):
     """Choose with enter or the entry's key; the answer is the entry's id, None after esc."""
 
+    AROUND = 6
     DEFAULT_CSS = """
     Menu > .dialog { max-width: 76; }
     Menu VirtualTable { overflow-y: auto; }
@@ -87,7 +89,7 @@ class Menu(ConsoleModal[str]):
             table.styles.height = len(self._entries) + 1
             table.add_class("body")
             yield table
-            yield Line(content(("enter choose · esc leave", "dim")), id="because")
+            yield Sentence(content((_KEYS, "dim")), id="because")
 
     def on_mount(self) -> None:
         table = self.query_one(VirtualTable)
@@ -107,8 +109,22 @@ class Menu(ConsoleModal[str]):
                 self._choose(entry)
                 return
 
+    @on(VirtualTable.Moved)
+    def _moved(self, event: VirtualTable.Moved) -> None:
+        """Why the one under the cursor is greyed, to the end of the sentence: the remedy stands there."""
+        event.stop()
+        if event.key is not None:
+            self._explain(self._entries[int(event.key)])
+
+    def _explain(self, entry: Entry) -> None:
+        line = self.query_one("#because", Sentence)
+        if entry.allowed:
+            line.say(Safe(_KEYS), "muted")
+        else:
+            line.say(entry.because or Safe("not possible now"), "warn")
+
     def _choose(self, entry: Entry) -> None:
         if entry.allowed:
             self.dismiss(entry.id)
         else:
-            self.query_one("#because", Line).say(entry.because or Safe("not possible now"), "warn")
+            self._explain(entry)

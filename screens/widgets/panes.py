@@ -149,7 +149,7 @@ class ListPane(Pane, Generic[T]):
         return Safe("") if since is None else Safe(f"FROZEN {max(int(self.table.now() - since), 0)}s (z goes on)")
 
     def apply(self, purpose: str, text: str) -> None:
-        self.table.changed(self.table.rows.set_filter(text))
+        self.table.narrowed(self.table.rows.set_filter(text))
 
     @on(VirtualTable.Edited)
     def _edited(self) -> None:

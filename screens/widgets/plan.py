@@ -13,10 +13,10 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Input, Static
 
 from screens.frame import ConsoleModal, too_small
-from screens.render.plan import BREAK_GLASS, Answer, Ladder, asks, judge, ladder, level_of, plan_text
+from screens.render.plan import BREAK_GLASS, Answer, Ladder, as_task, asks, judge, ladder, level_of, plan_text
 from screens.text import Safe, content
 from screens.widgets.filter import CleanInput
-from screens.widgets.line import Line
+from screens.widgets.line import Line, Sentence
 
 STYLES: Final = {"prod": "bold reverse $error", "stage": "bold reverse $warning", "dev": "bold reverse $success"}
 ARM_AFTER: Final = 0.3
@@ -32,6 +32,7 @@ class PlanPane(ConsoleModal[Answer]):
     DEFAULT_CSS = """
     PlanPane .body { height: auto; }
     PlanPane > .dialog.-stage { border: round $warning; }
+    PlanPane .what { max-height: 3; }
     PlanPane .says { height: auto; padding: 0; }
     PlanPane CleanInput { margin: 0 0 0 2; background: $boost; }
     """
@@ -44,10 +45,16 @@ class PlanPane(ConsoleModal[Answer]):
     ]
 
     def __init__(
-        self, plan: Mapping[str, Any], notice: Safe | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        plan: Mapping[str, Any],
+        notice: Safe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        task: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.plan = plan
+        self._as_task = task
         self.step: Ladder = ladder(plan)
         self._notice = notice
         self._clock = clock
@@ -56,16 +63,19 @@ class PlanPane(ConsoleModal[Answer]):
     def compose(self) -> ComposeResult:
         environment, level = Safe(self.plan.get("environment")), level_of(self.plan)
         with Vertical(classes="dialog" + (f" -{level}" if level else "")):
-            yield Line(
+            yield Sentence(
                 content(
                     (f" {environment}{'' if level in environment else f' {level}'} ", STYLES.get(level, "reverse"))
                     if environment
                     else "",
                     (f" {Safe(self.plan.get('summary'))}", "bold"),
-                )
+                ),
+                classes="what",
             )
             if self._notice:
-                yield Line(content((self._notice, "$warning")))
+                yield Sentence(content((self._notice, "$warning")))
+            if said := as_task(self._as_task):
+                yield Sentence(content((said, "$accent")))
             with VerticalScroll(classes="body", can_focus=False):
                 yield Static(plan_text(self.plan, self.console.ascii), markup=False)
             yield Static(content((asks(self.step), "bold")), markup=False, classes="says", id="asks")
@@ -111,3 +121,15 @@ class PlanPane(ConsoleModal[Answer]):
 
     def action_scroll(self, rows: int) -> None:
         self.query_one(".body", VerticalScroll).scroll_relative(y=rows, animate=False)
+        self.call_after_refresh(self._say_rest)
+
+    def on_resize(self) -> None:
+        super().on_resize()
+        self.call_after_refresh(self._say_rest)
+
+    def _say_rest(self) -> None:
+        """In the frame: how much of the plan is still below, so that nobody takes the window for all of it."""
+        body = self.query_one(".body", VerticalScroll)
+        below = round(body.max_scroll_y - body.scroll_y)
+        said = f" {below} more line{'s' if below > 1 else ''}: PgDn " if below > 0 else ""
+        self.query_one(".dialog", Vertical).border_subtitle = content(said)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from textual.app import App
 from textual.binding import ActiveBinding
 from textual.content import Content
+from textual.screen import Screen
 from textual.timer import Timer
 
 from screens.text import Safe, clip, content, join, width
@@ -74,7 +76,7 @@ class StatusLine(Line):
         crumbs = trimmed(self._crumbs(), int(self.app.size.width * CRUMBS_SHARE))
         parts: list[str | tuple[str, str]] = [(f"{crumbs}  ", "bold $primary")] if crumbs else []
         room = self.app.size.width - (width(crumbs) + 2 if crumbs else 0)
-        for key, active in sorted(shown.values(), key=lambda pair: pair[1].binding.action != "help"):
+        for key, active in sorted(shown.values(), key=_rank):
             name, word = key_name(key), active.binding.description
             room -= width(name) + width(word) + 3
             if room < 0:
@@ -90,6 +92,19 @@ class StatusLine(Line):
 
     def on_resize(self) -> None:
         self.hints()
+
+
+def _rank(pair: tuple[str, ActiveBinding]) -> tuple[int, bool]:
+    """Where a narrow line is cut, what a screen is there for stands before what every list and log can; what is not
+    possible now stands behind."""
+    _, active = pair
+    if active.binding.action == "help":
+        return 0, False
+    if isinstance(active.node, Screen):
+        return 2, not active.enabled
+    if isinstance(active.node, App):
+        return 4, not active.enabled
+    return (1 if active.binding.action == "filter" else 3), not active.enabled
 
 
 def trimmed(crumbs: Sequence[Safe], cells: int) -> Safe:

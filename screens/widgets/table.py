@@ -114,6 +114,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
         self.chosen: tuple[str, ...] = ()
         self._index = 0
         self._to_end = False
+        self._to_top = False
         self._filling = False
         self._ascii = ascii
         self._clock = clock
@@ -139,6 +140,12 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
             self._working = self.set_timer(PAUSE, self._work)
         self._settled()
 
+    def narrowed(self, change: Change) -> None:
+        """Repaint after another filter: where it hides the cursor's row the cursor goes to the first that is left,
+        not to whatever stands at its old place."""
+        self._to_top = True
+        self.changed(change)
+
     def filling(self, more: bool) -> None:
         """Say that more rows are to come, or that they are all there. `G` meanwhile means the last of all of them."""
         self._filling = more
@@ -148,6 +155,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
         """Once nothing more is to come the cursor belongs to its key again, whatever is added behind it."""
         if not self._filling and not self.rows.working:
             self._to_end = False
+        self._to_top = self._to_top and self.rows.working
 
     def tick(self) -> None:
         """Repaint the age columns of the lines where what they say has changed."""
@@ -276,7 +284,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
         if position is None and self.cursor is not None and self.rows.group:
             position = self.rows.position(self.rows.heading_of(self.cursor))
         if position is None:
-            position = min(self._index, len(shown) - 1)
+            position = min(0 if self._to_top else self._index, len(shown) - 1)
         if position < 0:
             self._index = 0
             self._set_cursor(None)
@@ -292,7 +300,7 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
             self.post_message(self.Moved(self, key))
 
     def _go(self, position: int) -> None:
-        self._to_end = False
+        self._to_end = self._to_top = False
         shown = self.rows.shown
         if not shown:
             return

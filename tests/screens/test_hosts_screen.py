@@ -327,6 +327,32 @@ async def test_commands_on_marked_hosts_are_a_task_in_waves() -> None:
         await until(pilot, lambda: "t shows how far it is" in screen_text(app))
 
 
+async def test_a_plan_says_how_a_worker_goes_through_it_and_how_much_is_below() -> None:
+    client = house()
+    client.plan_more = {"rung": 2, "expect": "40", "summary": "run " + "a long command " * 9 + "END"}
+    client.plan_targets = [{"host": f"h{n}", "name": f"h{n}", "kind": "host"} for n in range(40)]
+    async with hosts(client, (80, 24)) as (app, pilot, _):
+        await pilot.press("*", "R")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        form = app.screen
+        assert isinstance(form, Form)
+        rows = {row.field.name: row for row in form.rows}
+        await pilot.press(*"uptime")
+        rows["waves"].set("1, rest")
+        rows["at_once"].set("2")
+        rows["stop_after"].set("3")
+        await pilot.press("ctrl+s")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await until(pilot, lambda: "more lines: PgDn" in screen_text(app))
+        shown = " ".join(screen_text(app).replace("│", " ").split())
+        assert "as a task: in waves of 1, rest, 2 at once at most, begins nothing more after 3 failed" in shown
+        assert "a long command END" in shown
+        assert "h0, h1, h2" in shown
+        for _ in range(9):
+            await pilot.press("pagedown")
+        await until(pilot, lambda: "more line" not in screen_text(app))
+
+
 def test_waves_of_a_form_are_the_options_of_a_task() -> None:
     task, rest = options({"waves": "1, 10%,rest", "at_once": 5, "stop_after": None, "action": "restart"})
     assert (task, rest) == ({"waves": ["1", "10%", "rest"], "limit": 5}, {"action": "restart"})

@@ -409,6 +409,31 @@ async def test_a_host_row_has_a_journal_and_no_actions_of_services() -> None:
         assert "journal odd1 " in screen_text(app)
 
 
+async def test_what_marked_services_do_not_take_is_greyed_with_the_reason_to_its_end() -> None:
+    client = FakeClient()
+    why = "web2 is protected; take the protection off, or ask an administrator, before you stop what runs there"
+    offers = {action: True for action in ("start", "stop", "restart", "reload", "enable", "disable", "reset_failed")}
+    client.reads["services.list"] = {
+        "services": [
+            {"host": "web1", "name": "cron", "available_actions": offers},
+            {"host": "web2", "name": "cron", "available_actions": {**offers, "restart": False}},
+        ]
+    }
+    client.available = {"restart": {"allowed": False, "because": why}}
+    async with console(client, (80, 24)) as (app, pilot, screen):
+        await mark_two(pilot, screen)
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, Menu))
+        await pilot.press("R")
+        await until(pilot, lambda: "not possible on web2/cron: web2 is protected" in screen_text(app))
+        assert "runs there" in screen_text(app)
+        await pilot.press("W")
+        await until(pilot, lambda: isinstance(app.screen, Form))
+        assert isinstance(app.screen, Form)
+        assert "restart" not in app.screen.rows[0].field.choices
+        assert f"restart: not possible on web2/cron: {why}" in app.screen.rows[0].help
+
+
 async def test_marked_services_in_waves_are_a_task() -> None:
     client = FakeClient()
     client.results = [{"task_id": "01a2"}]

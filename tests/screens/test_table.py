@@ -88,6 +88,21 @@ async def test_the_cursor_stays_on_its_key_and_near_a_row_that_goes() -> None:
         assert view.cursor == below
 
 
+async def test_a_filter_that_hides_the_cursor_puts_it_on_the_first_row() -> None:
+    async with table(units(50)) as (app, view, pilot):
+        await pilot.press("G")
+        last = view.cursor
+        assert last is not None
+        first_name = view.rows.records[view.rows.shown[0]].name
+        await pilot.press("slash", *first_name, "enter")
+        await until(pilot, lambda: last not in view.rows.shown)
+        assert view.cursor == view.rows.shown[0]
+        app.pane.apply("/", "")
+        await pilot.pause()
+        assert view.cursor is not None
+        assert view.rows.records[view.cursor].name.startswith(first_name)
+
+
 async def test_ranges_by_v_and_by_shift() -> None:
     async with table(units(10)) as (app, view, pilot):
         order = view.rows.shown

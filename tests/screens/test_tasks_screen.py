@@ -78,7 +78,7 @@ async def test_the_tasks_over_any_screen_and_back(size: tuple[int, int], monkeyp
 
 
 async def test_one_task_with_its_output_to_the_end() -> None:
-    client = house(task(1, results=[{"position": 0, "host": "web1", "name": "nginx", "state": "running"}]))
+    client = house(task(1, attempt=1, results=[{"position": 0, "host": "web1", "name": "nginx", "state": "running"}]))
     async with console(client) as (app, pilot, _):
         await opened(pilot, app)
         await pilot.press("enter")
@@ -92,7 +92,7 @@ async def test_one_task_with_its_output_to_the_end() -> None:
             "at": "2026-11-21T10:00:01Z",
         }
         client.journal.put_nowait({"event": "state", "state": "running"})
-        await until(pilot, lambda: "web1/nginx: running" in screen_text(app))
+        await until(pilot, lambda: "web1/nginx — running" in screen_text(app))
         client.journal.put_nowait({**piece, "seq": 4, "text": "first\nsec"})
         client.journal.put_nowait(OperationFailed({"code": "database_unavailable", "message": "gone"}, 5))
         await until(pilot, lambda: "first" in screen_text(app) and "gone – trying again" in screen_text(app))
@@ -100,14 +100,40 @@ async def test_one_task_with_its_output_to_the_end() -> None:
         assert client.streams[-1] == ("tasks.follow", {"id": "t1", "after": 4})
         client.journal.put_nowait({**piece, "seq": 5, "text": "ond\nlast"})
         failed = {"position": 0, "host": "web1", "name": "nginx", "state": "failed", "error": {"message": "exit 1"}}
-        client.reads["tasks.get"] = task(1, "failed", results=[failed])
+        client.reads["tasks.get"] = task(1, "failed", attempt=2, results=[failed])
         client.journal.put_nowait({"event": "end", "id": "t1", "state": "failed", "seq": 5})
         await until(pilot, lambda: "ended: failed" in screen_text(app))
         shown = screen_text(app)
-        assert all(word in shown for word in ("second", "last", "web1/nginx: failed · exit 1"))
+        assert all(word in shown for word in ("second", "last", "— failed · exit 1", "another one goes on"))
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, TasksScreen))
         await until(pilot, lambda: "tasks.follow" in client.closed)
+
+
+async def test_the_failed_are_tried_again_from_the_list_and_from_the_output() -> None:
+    client = house(task(1, "partial"))
+    async with console(client) as (app, pilot, _):
+        await opened(pilot, app)
+        await pilot.press("R")
+        await until(pilot, lambda: [name for name, *_ in client.calls].count("tasks.retry") == 1)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, TaskScreen))
+        await pilot.press("R")
+        await until(pilot, lambda: [name for name, *_ in client.calls].count("tasks.retry") == 2)
+
+
+async def test_what_an_error_says_is_read_to_its_end_at_eighty_columns() -> None:
+    said = "connect to 127.20.1.201 port 2222: connection refused; check that sshd runs there, on this port"
+    failed = {"position": 0, "host": "dead1", "name": "dead1", "state": "failed", "error": {"message": said}}
+    client = house(task(1, "partial", results=[failed]))
+    async with console(client, (80, 24)) as (app, pilot, _):
+        await opened(pilot, app)
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, TaskScreen))
+        client.journal.put_nowait({"event": "end", "id": "t1", "state": "partial", "seq": 0})
+        await until(pilot, lambda: "ended: partial" in screen_text(app))
+        assert "this port" in screen_text(app)
+        assert "R retry the failed" in screen_text(app).splitlines()[-1]
 
 
 async def test_controls_go_through_plans_and_greyed_ones_say_why() -> None:
@@ -183,7 +209,15 @@ def test_elapsed_stands_beside_what_is_usual() -> None:
     assert running.started is not None
     assert elapsed(running, running.started + 50) == "50s of ~2m"
     assert elapsed(parse_task(task(1, "finished", usual_seconds=None)), NOW) == "40s"
+    assert elapsed(parse_task(task(1, "finished")), NOW) == "40s"
     assert elapsed(parse_task(task(1, "pending", started_at=None, seconds=None)), NOW) == ""
+
+
+def test_what_is_wanted_and_waited_for_is_said_in_words() -> None:
+    assert parse_task(task(1, wanted="pause")).waits == "pauses when what is under way has ended"
+    assert parse_task(task(1, "waiting", waiting_for="approval")).waits == "waits for approval"
+    assert parse_task(task(1, "cancelled", wanted="cancel")).waits == ""
+    assert parse_task(task(1)).short == "2/12, 1 failed"
 
 
 def test_everything_foreign_is_safe() -> None:
@@ -199,7 +233,7 @@ def test_everything_foreign_is_safe() -> None:
     assert all(type(part) is Safe for line in found for part in (line.host, line.source, line.text))
     news = TargetNews()
     told = news.of([{"position": 0, "state": HOSTILE, "host": HOSTILE, "name": HOSTILE, "error": {"message": HOSTILE}}])
-    assert all(type(text) is Safe for text, _ in told)
+    assert all(type(part) is Safe for line in told for part in (line.host, line.source, line.text))
     assert len(told) == 1
     assert news.of([{"position": 0, "state": HOSTILE}]) == []
 
