@@ -272,8 +272,9 @@ def plan_text(plan: Mapping[str, Any], plain: bool = False) -> Content:
     head = [_line(scope(plan), "accent")]
     head += [_line(f"{glyph('warn', plain)} {Safe(warning)}", "warn") for warning in plan.get("warnings") or []]
     hit = _dependents(list(plan.get("dependents") or []))
-    few = len(targets) <= FEW_TARGETS
-    body = [*listed, *facts, *hit] if few else [_names_of(targets), *facts, *hit, _line("one by one", "accent"), *listed]
+    body = [*listed, *facts, *hit]
+    if len(targets) > FEW_TARGETS:
+        body = [_names_of(targets), *facts, *hit, _line("one by one", "accent"), *listed]
     return Content("\n").join([*head, *body])
 
 

@@ -412,7 +412,7 @@ async def test_a_host_row_has_a_journal_and_no_actions_of_services() -> None:
 async def test_what_marked_services_do_not_take_is_greyed_with_the_reason_to_its_end() -> None:
     client = FakeClient()
     why = "web2 is protected; take the protection off, or ask an administrator, before you stop what runs there"
-    offers = {action: True for action in ("start", "stop", "restart", "reload", "enable", "disable", "reset_failed")}
+    offers = dict.fromkeys(("start", "stop", "restart", "reload", "enable", "disable", "reset_failed"), True)
     client.reads["services.list"] = {
         "services": [
             {"host": "web1", "name": "cron", "available_actions": offers},
