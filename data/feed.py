@@ -31,6 +31,8 @@ _GAP_SECONDS = 60.0
 _FIRST_TRIM_SECONDS = 30.0
 _TRIM_SECONDS = 3600.0
 _RETRY_SECONDS = 1.0
+APART = 0.2
+"""Seconds between two reads for what other processes commit, unless a reader asks for another measure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ class Feed:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._readers: set[Callable[[], None]] = set()
+        self._readers: set[Callable[[bool], None]] = set()
         self._watcher: Watcher | None = None
         self._forget: Callable[[], None] | None = None
         self._lock = threading.Lock()
@@ -119,27 +121,34 @@ class Feed:
         self._trim_at = monotonic() + _FIRST_TRIM_SECONDS
         self.trouble: DataError | None = None
 
-    async def changes(self, after: int | None = None) -> AsyncIterator[list[ChangeRow]]:
+    async def changes(self, after: int | None = None, *, apart: float | None = None) -> AsyncIterator[list[ChangeRow]]:
         """Yield batches of changes as they are committed; from the id `after` on, None meaning from now.
 
+        What this process commits is told at once, and so is the first change of another process after a while; what
+        follows within `APART` seconds is told together. With `apart` seconds given, that holds for all of them.
         Ends when the feed is closed. On PostgreSQL ids of one batch may be lower than those of an earlier one, because
         transactions commit in any order; none is missed unless its transaction was open for more than a minute.
         """
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+        loop, woken, at_once = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
 
-        def wake() -> None:
+        def wake(own: bool) -> None:
             loop.call_soon_threadsafe(woken.set)
+            if own and apart is None:
+                loop.call_soon_threadsafe(at_once.set)
 
         self._start(wake)
         position = _Position(after, self._database.dialect)
         try:
             while not self._closed:
                 woken.clear()
+                at_once.clear()
+                again = monotonic() + (APART if apart is None else apart)
                 rows = await self._read(position)
                 if rows:
                     yield rows
-                elif not self._closed:
+                if len(rows) < _BATCH and not self._closed:
                     await _wait(woken, _RETRY_SECONDS if self.trouble else None)
+                    await _wait(at_once, max(0.0, again - monotonic()))
         finally:
             self._readers.discard(wake)
 
@@ -154,7 +163,7 @@ class Feed:
             self._forget()
         if self._watcher is not None:
             self._watcher.close()
-        self._wake_all()
+        self._wake_all(own=True)
 
     async def _read(self, position: _Position) -> list[ChangeRow]:
         try:
@@ -175,18 +184,18 @@ class Feed:
             if await self._database.write(lambda session: _trim_batch(session, utc_now() - KEPT)) == _BATCH:
                 self._trim_at = monotonic()
 
-    def _start(self, wake: Callable[[], None]) -> None:
+    def _start(self, wake: Callable[[bool], None]) -> None:
         with self._lock:
             self._readers.add(wake)
             if self._watcher is None and not self._closed:
-                self._forget = self._database.on_announce(self._wake_all)
+                self._forget = self._database.on_announce(lambda: self._wake_all(own=True))
                 self._watcher = watcher_for(self._database, CHANNEL, self._wake_all)
                 self._watcher.start()
 
-    def _wake_all(self) -> None:
+    def _wake_all(self, *, own: bool = False) -> None:
         for wake in tuple(self._readers):
             try:
-                wake()
+                wake(own)
             except RuntimeError:
                 self._readers.discard(wake)  # its event loop is gone
 

@@ -27,6 +27,8 @@ from opsconsole.tasks.record import ENDED
 PERMISSION = "self | module.audit.view_audit"
 _COMPARED = 20
 _SAFETY_SECONDS = 2.0
+_APART = 0.02
+"""Seconds in which lines for one reader are told together."""
 State = Literal[
     "pending", "waiting", "running", "paused", "finished", "partial", "failed", "timeout", "cancelled", "unknown"
 ]
@@ -205,16 +207,16 @@ def targets_of(tx: Session, task: Task) -> list[Json]:
 )
 async def follow(ctx: Context, query: Follow) -> AsyncIterator[Json]:
     """Events `state` (whenever it changed) and `output` (pieces in order, each once); the last event is the end."""
-    woken = asyncio.Event()
+    news = _News()
+    since = await ctx.house.feed.position()
 
     async def listen() -> None:
-        async for batch in ctx.house.feed.changes():
-            if any(row.lost or (row.entity in {"task", "task_output"} and row.key == query.id) for row in batch):
-                woken.set()
+        async for batch in ctx.house.feed.changes(since, apart=_APART):
+            news.take({"lost" if row.lost else row.entity for row in batch if row.lost or row.key == query.id})
 
     listening = asyncio.ensure_future(listen())
     try:
-        async for event in _events(ctx, query, woken):
+        async for event in _events(ctx, query, news):
             yield event
     finally:
         listening.cancel()
@@ -222,32 +224,57 @@ async def follow(ctx: Context, query: Follow) -> AsyncIterator[Json]:
             await listening
 
 
-async def _events(ctx: Context, query: Follow, woken: asyncio.Event) -> AsyncIterator[Json]:
-    seq, last = query.after, None
+class _News:
+    """What the feed said of one task since it was last looked at. Its state is looked at only when that may differ."""
+
+    def __init__(self) -> None:
+        self.state = True
+        self._woken = asyncio.Event()
+
+    def take(self, entities: set[str]) -> None:
+        self.state = self.state or bool(entities & {"task", "lost"})
+        if entities & {"task", "task_output", "lost"}:
+            self._woken.set()
+
+    async def wait(self) -> None:
+        """Until there is something, or for so long that it is worth a look anyway."""
+        try:
+            await asyncio.wait_for(self._woken.wait(), _SAFETY_SECONDS)
+        except TimeoutError:
+            self.state = True
+        self._woken.clear()
+
+
+async def _events(ctx: Context, query: Follow, news: _News) -> AsyncIterator[Json]:
+    seq, state = query.after, None
+    names: dict[int, Json] = {}
     while True:
-        woken.clear()
+        whole, news.state = news.state, False
         await ctx.house.look_after_tasks()
-        found = await ctx.database.read(lambda tx, after=seq: _look(tx, ctx, query.id, after))  # type: ignore[misc]
-        state, names, rows = found
-        if state != last:
-            last = state
+
+        def look(tx: Session, whole: bool = whole, seq: int = seq) -> tuple[Json | None, list[TaskOutput]]:
+            rows = output.pieces(tx, query.id, seq)
+            return _state(tx, ctx, query.id, names) if whole else None, rows
+
+        now, rows = await ctx.database.read(look)
+        if now is not None and now != state:
+            state = now
             yield {"event": "state", **state}
         for row in rows:
             seq = row.id
             yield output.as_event(row, names)
         if rows:
             continue
-        if state["state"] in ENDED:
+        if state is not None and state["state"] in ENDED:
             yield {"event": "end", "id": query.id, "state": state["state"], "seq": seq}
             return
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(woken.wait(), _SAFETY_SECONDS)
+        await news.wait()
 
 
-def _look(tx: Session, ctx: Context, task_id: str, after: int) -> tuple[Json, dict[int, Json], list[TaskOutput]]:
+def _state(tx: Session, ctx: Context, task_id: str, names: dict[int, Json]) -> Json:
+    """How the task stands; `names` of its targets are filled in."""
     task = find_task(tx, ctx, task_id)
-    rows = output.pieces(tx, task_id, after)
+    if not names:
+        names.update({target["position"]: target for target in targets_of(tx, task)})
     [state] = shape(tx, [task])
-    shown = {key: state[key] for key in ("id", "state", "waiting_for", "wanted", "total", "targets", "error")}
-    names = {t["position"]: t for t in targets_of(tx, task)} if rows else {}
-    return shown, names, rows
+    return {key: state[key] for key in ("id", "state", "waiting_for", "wanted", "total", "targets", "error")}

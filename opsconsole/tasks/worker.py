@@ -25,6 +25,8 @@ from opsconsole.tasks.leg import Leg
 
 _LOOK_SECONDS = 2.0
 _LEASE_BEAT = 10.0
+_APART = 0.1
+"""Seconds in which news are heard together: most of them are our own."""
 _STUCK_SECONDS = 30.0
 _GRACE_SECONDS = 30.0
 
@@ -162,7 +164,7 @@ class Worker:
         """New tasks, and what somebody wants of ours, the moment it is committed."""
         while True:
             with contextlib.suppress(DataError):
-                async for batch in self.house.feed.changes():
+                async for batch in self.house.feed.changes(apart=_APART):
                     keys = {row.key for row in batch if row.entity == "task"}
                     if keys or any(row.lost for row in batch):
                         lost = any(row.lost for row in batch)

@@ -22,6 +22,7 @@ from tests.benchmarks import (
     screens,
     ssh_hosts,
     startup,
+    task_screen,
     tasks,
     vpn,
 )
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "task-first-byte": (tasks.first_byte, 9),
     "task-throughput": (tasks.throughput, 1),
     "task-lines": (tasks.line_delay, 3),
+    "task-painted": (task_screen.painted_lines, 3),
     "task-idle": (tasks.idle, 1),
     "vpn-bundles": (vpn.bundles, 5),
     "vpn-crl": (vpn.crl, 5),

@@ -82,7 +82,7 @@ async def submit(ctx: Context, script: str) -> str:
     return str(answer["task_id"])
 
 
-async def _seen(house: House, read: Callable[[Session], object], pause: float) -> None:
+async def until(house: House, read: Callable[[Session], object], pause: float) -> None:
     """Look into the database until there is something."""
     async with asyncio.timeout(1200):
         while True:
@@ -94,7 +94,7 @@ async def _seen(house: House, read: Callable[[Session], object], pause: float) -
 async def _first_byte(house: House, ctx: Context) -> None:
     task_id = await submit(ctx, "echo begun")
     query = select(TaskOutput.id).where(TaskOutput.task_id == task_id).limit(1)
-    await _seen(house, lambda tx: tx.exec(query).first(), 0.005)
+    await until(house, lambda tx: tx.exec(query).first(), 0.005)
 
 
 async def _alone(number: list[int]) -> Sample:
@@ -138,7 +138,7 @@ async def _many(house: House, ctx: Context) -> None:
     """All at once; each its own commands, for the same ones never run twice at once on a host."""
     mine = [await submit(ctx, f"true {number} {time.time_ns()}") for number in range(TASKS)]
     last = select(func.count()).select_from(Task).where(col(Task.id).in_(mine), Task.state == "finished")
-    await _seen(house, lambda tx: tx.exec(last).one() == len(mine), 0.1)
+    await until(house, lambda tx: tx.exec(last).one() == len(mine), 0.1)
 
 
 def throughput(home: Path, rounds: int) -> Table:
@@ -155,9 +155,9 @@ def throughput(home: Path, rounds: int) -> Table:
             with workers(place, count, database) as children, house_of(place, database) as (runner, house):
                 ctx = runner.run(places.context(house))
                 for _ in range(rounds):
-                    cpu, wall = sum(map(_cpu, children)), time.perf_counter()
+                    cpu, wall = sum(map(cpu_of, children)), time.perf_counter()
                     runner.run(_many(house, ctx))
-                    sample = Sample(time.perf_counter() - wall, sum(map(_cpu, children)) - cpu)
+                    sample = Sample(time.perf_counter() - wall, sum(map(cpu_of, children)) - cpu)
                     table.samples.setdefault(name, []).append(sample)
         table.pairs = (Pair("two workers, PostgreSQL", "one worker, SQLite"),)
         table.load = (table.load[0], os.getloadavg()[0])
@@ -173,7 +173,7 @@ def _throughput_note() -> str:
     )
 
 
-def _cpu(child: subprocess.Popen[bytes]) -> float:
+def cpu_of(child: subprocess.Popen[bytes]) -> float:
     fields = Path(f"/proc/{child.pid}/stat").read_bytes().rsplit(b") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
@@ -186,9 +186,9 @@ def line_delay(home: Path, rounds: int) -> Table:
         ctx = runner.run(places.context(house))
         for number in range(rounds):
             found = runner.run(_driver_ages(script, number))
-            _quantiles(table, "driver", found)
+            quantiles(table, "driver", found)
             task_id = runner.run(submit(ctx, script))
-            _quantiles(table, "tasks follow", _follow_ages(home, task_id))
+            quantiles(table, "tasks follow", _follow_ages(home, task_id))
     table.pairs = (Pair("tasks follow, p99", "driver, p99"),)
     table.load = (table.load[0], os.getloadavg()[0])
     return table
@@ -198,9 +198,11 @@ def _delay_note() -> str:
     return f"{LINES} lines, one each 30 ms, which say when they were written; goal for the 99th percentile: 300 ms."
 
 
-def _quantiles(table: Table, side: str, ages: list[float]) -> None:
+def quantiles(table: Table, side: str, ages: list[float], shares: tuple[float, ...] = (0.5, 0.99)) -> None:
+    """Add one sample per share of the ages, the largest being 1.0."""
     ages = sorted(ages)
-    for name, share in (("median", 0.5), ("p99", 0.99)):
+    for share in shares:
+        name = {0.5: "median", 1.0: "max"}.get(share, f"p{share * 100:g}")
         sample = Sample(ages[min(len(ages) - 1, int(len(ages) * share))])
         table.samples.setdefault(f"{side}, {name}", []).append(sample)
 
@@ -234,13 +236,13 @@ def idle(home: Path, rounds: int) -> Table:
     del rounds
     table = Table("tasks, idle", _idle_note(), {}, load=(os.getloadavg()[0], 0.0))
     with workers(home, 1) as (worker,), contextlib.ExitStack() as stack:
-        table.samples["a worker"] = [_idle_of([lambda: _cpu(worker)], lambda: time.sleep(IDLE_SECONDS))]
+        table.samples["a worker"] = [_idle_of([lambda: cpu_of(worker)], lambda: time.sleep(IDLE_SECONDS))]
         env = clean_environment(home)
         consoles = [stack.enter_context(Terminal(_PROGRAM, env)) for _ in range(CONSOLES)]
         _drain(consoles, 30.0)
         sample = _idle_of([console.cpu for console in consoles], lambda: _drain(consoles, IDLE_SECONDS))
         table.samples[f"{CONSOLES} consoles"] = [sample]
-        beside = _idle_of([lambda: _cpu(worker)], lambda: _drain(consoles, IDLE_SECONDS))
+        beside = _idle_of([lambda: cpu_of(worker)], lambda: _drain(consoles, IDLE_SECONDS))
         table.samples[f"a worker beside {CONSOLES} consoles"] = [beside]
     table.load = (table.load[0], os.getloadavg()[0])
     return table

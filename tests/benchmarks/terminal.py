@@ -100,6 +100,12 @@ class Terminal:
         while self.read(seconds):
             continue
 
+    def rest(self, seconds: float) -> None:
+        """Read for so long, whatever is painted."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.read(left)
+
     def press(self, key: bytes) -> Sample:
         """From the key to the end of the frame that answers it; no faster than a held key repeats."""
         self.quiet(0.02)
