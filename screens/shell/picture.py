@@ -142,6 +142,10 @@ class Difference(CompositorUpdate):
 
 
 def _line(strips: Sequence[Strip], console: Console) -> Line:
+    """A line of its pieces. The library keeps in each piece what it was cut into, which is the piece itself: a circle
+    that lives until the collector walks over everything, and a log that is followed makes megabytes of them."""
+    for strip in strips:
+        strip._divide_cache.clear()  # noqa: SLF001
     return Line(Strip.join(strips), "".join([strip.render(console) for strip in strips]))
 
 

@@ -46,7 +46,7 @@ class Ring(Generic[T]):
     def drop(self, count: int) -> None:
         """Forget the first `count` items."""
         self._start += count
-        if self._start > 1024 and self._start * 2 > len(self._items):
+        if self._start > 1024 and self._start * 4 > len(self._items):
             del self._items[: self._start]
             self._start = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Sequence
 
@@ -170,3 +171,23 @@ def test_a_line_with_characters_terminals_disagree_about_is_written_from_its_beg
         line = Strip([Segment(text), Segment(" " * (WIDTH - Strip([Segment(text)]).cell_length))])
         written = picture.write(whole([[line], *rows[1:]]), CONSOLE, HEIGHT)
         assert written == f"\x1b[1;1H{line.text}"
+
+
+def test_what_was_painted_dies_without_the_collector() -> None:
+    """The library's compositor divides every line it paints, and a line that is one piece keeps itself."""
+
+    def alive() -> int:
+        return sum(type(thing) is Strip for thing in gc.get_objects())
+
+    picture = Picture()
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        for number in range(5):
+            rows = [list(strip(f"{number}".ljust(WIDTH)).divide([WIDTH])) for _ in range(HEIGHT)]
+            picture.write(whole(rows) if number % 2 else partial(rows, range(HEIGHT)), CONSOLE, HEIGHT)
+            del rows
+        assert alive() - before <= 2 * HEIGHT
+    finally:
+        gc.enable()
