@@ -18,7 +18,7 @@ from screens.performing import Order, Performing
 from screens.render.task import SPEC, OutputLines, TargetNews, TaskRow, headline, parse_task, source_cells
 from screens.text import Safe, join
 from screens.widgets.header import HeaderLine
-from screens.widgets.lines import NO_LEVEL, LogLine
+from screens.widgets.lines import ERROR, NO_LEVEL, LogLine
 from screens.widgets.log import LogView
 from screens.widgets.logpane import LogPane
 from screens.widgets.panes import ListPane
@@ -245,6 +245,9 @@ class TaskScreen(Controlled):
         kind = event.get("event")
         if kind == "output":
             self.pane.log_view.feed(self._lines.of(event))
+            return
+        if kind == "away":
+            self._say(f"{event.get('message')} – waiting for it", ERROR)
             return
         if kind == "end":
             self.pane.log_view.feed(self._lines.left())

@@ -55,6 +55,8 @@ async def _follow(task_id: str, after: int) -> int:
                 lines.add(event)
             elif event["event"] == "state":
                 output.note(f"-- {event['state']}{_why(event)}")
+            elif event["event"] == "away":
+                output.note(f"-- {event['message']}; waiting for it")
             else:
                 lines.flush()
                 output.note(f"-- {event['state']} (--after {event['seq']})")

@@ -13,7 +13,8 @@ from data.errors import DatabaseBusy, DatabaseUnavailable
 from opsconsole.house import House
 
 T = TypeVar("T")
-_PATIENCE = 900.0
+PATIENCE = 900.0
+"""Seconds without a database after which nobody waits any longer."""
 
 
 async def patient_write(house: House, work: Callable[[Session], T]) -> T:
@@ -27,7 +28,7 @@ async def patient_read(house: House, work: Callable[[Session], T]) -> T:
 
 
 async def _patient(attempt: Callable[[], Awaitable[T]]) -> T:
-    until, pause = time.monotonic() + _PATIENCE, 0.1
+    until, pause = time.monotonic() + PATIENCE, 0.1
     while True:
         try:
             return await attempt()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from pydantic import AwareDatetime, Field
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from data.errors import DatabaseBusy, DatabaseUnavailable
 from data.models import RunTarget, Task, TaskOutput
 from opsconsole.engine import audit, runs
 from opsconsole.engine.canonical import utc_text
@@ -22,6 +24,7 @@ from opsconsole.engine.registry import Input, Json, read, stream
 from opsconsole.hosts.fields import Text
 from opsconsole.journal.runs import sees_all
 from opsconsole.tasks import output
+from opsconsole.tasks.patience import PATIENCE
 from opsconsole.tasks.record import ENDED
 
 PERMISSION = "self | module.audit.view_audit"
@@ -29,6 +32,7 @@ _COMPARED = 20
 _SAFETY_SECONDS = 2.0
 _APART = 0.02
 """Seconds in which lines for one reader are told together."""
+_AWAY_SECONDS = 1.0
 State = Literal[
     "pending", "waiting", "running", "paused", "finished", "partial", "failed", "timeout", "cancelled", "unknown"
 ]
@@ -206,7 +210,11 @@ def targets_of(tx: Session, task: Task) -> list[Json]:
     objects=("task",),
 )
 async def follow(ctx: Context, query: Follow) -> AsyncIterator[Json]:
-    """Events `state` (whenever it changed) and `output` (pieces in order, each once); the last event is the end."""
+    """Events `state` (whenever it changed) and `output` (pieces in order, each once); the last event is the end.
+
+    While the database is being restarted there is an event `away`, once, with what is wrong; for as long as the workers
+    wait for it so does this, and goes on behind the last piece.
+    """
     news = _News()
     since = await ctx.house.feed.position()
 
@@ -246,17 +254,28 @@ class _News:
 
 
 async def _events(ctx: Context, query: Follow, news: _News) -> AsyncIterator[Json]:
-    seq, state = query.after, None
+    seq, state, away_since = query.after, None, 0.0
     names: dict[int, Json] = {}
     while True:
         whole, news.state = news.state, False
-        await ctx.house.look_after_tasks()
 
         def look(tx: Session, whole: bool = whole, seq: int = seq) -> tuple[Json | None, list[TaskOutput]]:
             rows = output.pieces(tx, query.id, seq)
             return _state(tx, ctx, query.id, names) if whole else None, rows
 
-        now, rows = await ctx.database.read(look)
+        try:
+            await ctx.house.look_after_tasks()
+            now, rows = await ctx.database.read(look)
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            if state is None or (away_since and time.monotonic() > away_since + PATIENCE):
+                raise
+            if not away_since:
+                away_since = time.monotonic()
+                yield {"event": "away", "message": error.message}
+            news.state = True
+            await asyncio.sleep(_AWAY_SECONDS)
+            continue
+        away_since = 0.0
         if now is not None and now != state:
             state = now
             yield {"event": "state", **state}

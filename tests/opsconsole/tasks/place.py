@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -77,16 +77,22 @@ class Place:
         events = [json.loads(line) for line in done.stdout.splitlines()]
         return "".join(event["text"] for event in events if event["event"] == "output")
 
+    def state(self, task_id: str) -> str:
+        """Read past the program, which takes too long for a look between two moments."""
+        [[state]] = self._rows("SELECT state FROM task WHERE id = ?", task_id)
+        return str(state)
+
     def output_so_far(self, task_id: str) -> str:
         """What has been copied, read past the program."""
+        rows = self._rows("SELECT data FROM task_output WHERE task_id = ? ORDER BY id", task_id)
+        return b"".join(row[0] for row in rows).decode("utf-8", "replace")
+
+    def _rows(self, query: LiteralString, *values: str) -> list[Any]:
         if self.url is None:
             with contextlib.closing(sqlite3.connect(self.home / "opsconsole.db", timeout=20)) as file:
-                rows = file.execute("SELECT data FROM task_output WHERE task_id = ? ORDER BY id", (task_id,)).fetchall()
-        else:
-            with psycopg.connect(self.url) as connection:
-                query = "SELECT data FROM task_output WHERE task_id = %s ORDER BY id"
-                rows = connection.execute(query, (task_id,)).fetchall()
-        return b"".join(row[0] for row in rows).decode("utf-8", "replace")
+                return file.execute(query, values).fetchall()
+        with psycopg.connect(self.url) as connection:
+            return connection.execute(query.replace("?", "%s"), values).fetchall()
 
     def until_output(self, task_id: str, text: str, seconds: float = 150) -> None:
         until = time.monotonic() + seconds

@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.lab.postgres import PostgresServer
 from tests.lab.sshfarm import Node
 from tests.opsconsole.tasks.place import Place
 
 LINES = 12
 KINDS = ("console", "worker", "connection", "sshd")
+UNDER_WAY = {"pending", "running", "waiting"}
 ENDED = {"finished", "partial", "failed", "timeout", "cancelled", "unknown"}
+WORKERS = 2
 _STEP = """\
 # step {number}
 echo "$OPSCONSOLE_JOB" >> {effects}
@@ -42,6 +45,7 @@ class Console:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     events: list[dict[str, Any]] = field(default_factory=list)
+    over: bool = False
 
     def start(self) -> None:
         after = max((event["seq"] for event in self.events if event["event"] == "output"), default=0)
@@ -61,12 +65,15 @@ class Console:
             self._take()
 
     def finish(self) -> None:
-        """Let it see the end."""
+        """Let it see the end. One that found no database when it began is begun again, as a person would."""
         assert self.process is not None
-        if self.process.poll() is not None and self.process.returncode < 0:
-            self.start()
-        self.process.wait(60)
-        self._take()
+        until = time.monotonic() + 120
+        while not self.over:
+            self.process.wait(60)
+            self._take()
+            if not self.over:
+                assert time.monotonic() < until
+                self.start()
 
     def _take(self) -> None:
         """Whole lines only: the last one may be torn."""
@@ -74,21 +81,32 @@ class Console:
             event = json.loads(line)
             if event["event"] == "output":
                 self.events.append(event)
+            self.over = event["event"] == "end"
         self.log.write_bytes(b"")
 
 
 @dataclass
 class Storm:
+    """`kills` deaths while tasks of `steps` steps run on all `nodes`; with a server, its restarts are deaths too.
+
+    A death counts only when it found a task at work: what ends too soon is followed by another task.
+    """
+
     place: Place
     nodes: list[Node]
     seed: int
     steps: int
     kills: int
+    server: PostgresServer | None = None
+    at_once: int = 1
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
         self.effects = Path("/tmp") / f"opsconsole-storm-{os.getpid()}-{self.seed}"
         self.done: Counter[str] = Counter()
+        kinds = (*KINDS, "database") if self.server else KINDS
+        self.deaths = [kind for _ in range(self.kills // len(kinds) + 1) for kind in kinds][: self.kills]
+        self.random.shuffle(self.deaths)
 
     def prepare(self) -> None:
         """Hosts known to the operator's ssh, and to the console."""
@@ -108,7 +126,7 @@ class Storm:
         self.effects.write_bytes(b"")
         self.effects.chmod(0o666)
 
-    def begin(self) -> str:
+    def begin(self) -> Console:
         """Through a console that waits for the end, and is killed once the task is there."""
         steps = [
             _STEP.format(number=number, effects=self.effects, lines=LINES, pause=self.random.randrange(1, 4))
@@ -134,8 +152,8 @@ class Storm:
             time.sleep(0.1)
         waiting.kill()
         waiting.wait(20)
-        self.done["console"] += 1
-        return new.pop()
+        task_id = new.pop()
+        return Console(self.place, task_id, self.place.home / f"console-{task_id}.log")
 
     def _tasks(self) -> list[str]:
         return [task["id"] for task in self.place.json("tasks", "list")["results"]]
@@ -146,44 +164,62 @@ class Storm:
             console.kill()
             console.start()
         elif kind == "worker":
-            for pid in self.workers():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            for worker in self.place.workers:
-                # It may not have told anybody of itself yet.
-                worker.kill()
-                worker.wait(20)
-            self.place.workers.clear()
-            self.place.worker()
+            self.kill_worker()
         elif kind == "connection":
             node.cut()
-        else:
+        elif kind == "sshd":
             node.stop()
             time.sleep(self.random.uniform(0.0, 0.5))
             node.start()
+        else:
+            assert self.server is not None
+            self.server.stop()
+            time.sleep(self.random.uniform(0.0, 2.0))
+            self.server.start()
         self.done[kind] += 1
 
-    def workers(self) -> list[int]:
-        alive = self.place.json("jobs", "list")["workers"]
-        return [int(name.split(":")[2]) for name in alive]
+    def kill_worker(self) -> None:
+        """The one of a SQLite home, with whoever is about to become it; any one of several on PostgreSQL."""
+        alive = {int(name.split(":")[2]) for name in self.place.json("jobs", "list")["workers"]}
+        # One just started may not have told anybody of itself yet.
+        alive |= {worker.pid for worker in self.place.workers}
+        for pid in [self.random.choice(sorted(alive))] if self.server else alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            for worker in [worker for worker in self.place.workers if worker.pid == pid]:
+                worker.wait(20)
+                self.place.workers.remove(worker)
+            alive = alive - {pid}
+        if not alive or (self.server and len(alive) < WORKERS):
+            self.place.worker()
 
-    def run(self) -> dict[str, Any]:
-        """One task through its storm; answers it as it ended."""
+    def run(self) -> list[dict[str, Any]]:
+        """Tasks through their storm, as they ended."""
         self.prepare()
-        self.place.worker()
-        task_id = self.begin()
-        console = Console(self.place, task_id, self.place.home / f"console-{self.seed}.log")
-        console.start()
-        kinds = [kind for _ in range(self.kills // len(KINDS) + 1) for kind in KINDS]
-        self.random.shuffle(kinds)
-        for kind in kinds[: self.kills - 1]:
-            time.sleep(self.random.uniform(0.2, 1.6))
-            self.kill(kind, console)
-        task = self.place.ended(task_id, 180)
-        console.finish()
-        self.check(task, console)
+        for _ in range(WORKERS if self.server else 1):
+            self.place.worker()
+        ended: list[dict[str, Any]] = []
+        while self.deaths:
+            ended += self.gust()
         self.effects.unlink()
-        return task
+        return ended
+
+    def gust(self) -> list[dict[str, Any]]:
+        consoles = [self.begin() for _ in range(self.at_once)]
+        for console in consoles:
+            console.start()
+        while self.deaths:
+            time.sleep(self.random.uniform(0.2, 1.6))
+            if not any(self.place.state(console.task_id) in UNDER_WAY for console in consoles):
+                break
+            self.kill(self.deaths.pop(), self.random.choice(consoles))
+        ended = []
+        for console in consoles:
+            task = self.place.ended(console.task_id, 180)
+            console.finish()
+            self.check(task, console)
+            ended.append(task)
+        return ended
 
     def check(self, task: dict[str, Any], console: Console) -> None:
         """No effect twice, no byte lost or doubled, and what is said to be done has been done."""

@@ -200,10 +200,23 @@ def test_the_database_is_restarted_in_the_middle(
         f"for i in $(seq 1 50); do echo line $i; sleep 0.1; done; echo done >> {effects}", "echo two"
     )
     place.until_output(task_id, "line 3\n")
+    watching = subprocess.Popen(
+        [sys.executable, "-P", "-m", "opsconsole", "tasks", "follow", task_id],
+        env=place.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    seen = [json.loads(watching.stdout.readline())]
     postgres_server.stop()
     time.sleep(2)
     postgres_server.start()
     task = place.ended(task_id, 150)
+    seen += [json.loads(line) for line in watching.stdout]
+    assert watching.wait(20) == 0
+    assert [event["event"] for event in seen].count("away") == 1
+    assert "".join(event.get("text", "") for event in seen) == place.output(task_id)
     assert (task["state"], task["attempt"]) == ("finished", 1)
     assert effects.read_text("utf-8") == "done\n"
     assert place.output(task_id) == "".join(f"line {i}\n" for i in range(1, 51)) + "two\n"
