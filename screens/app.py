@@ -70,7 +70,10 @@ class OpsConsole(Desk):
         ascii: bool = False,  # noqa: A002 - the name of the mode everywhere
         readonly: bool = False,
         theme: str = AUTO,
+        start: str = "",
     ) -> None:
+        if start:
+            self.DEFAULT_MODE = start  # type: ignore[misc]  # the library reads it once, from the instance
         super().__init__()
         self._factory = client_factory
         self._last_filter = LastFilter(ascii=ascii)
@@ -265,15 +268,16 @@ def _sentence(error: Exception) -> str:
     return str(Safe(f"opsconsole: a bug of ours: {type(error).__name__}: {error}; {written}"))
 
 
-def _wanted() -> tuple[str, bool]:
-    """Theme and mouse of the settings; most people have none, and reading costs time before the first frame."""
+def _wanted() -> tuple[str, bool, str]:
+    """Theme, mouse and first screen by the settings; most people have none, and reading costs time before the first
+    frame."""
     path = locations.home() / "settings.toml"
     if not path.exists():
-        return AUTO, True
+        return AUTO, True, ""
     from opsconsole.engine import settings
 
     wanted = settings.load(path)
-    return wanted.theme, wanted.mouse
+    return wanted.theme, wanted.mouse, wanted.start
 
 
 def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = False, mouse: bool = True) -> int:  # noqa: A002
@@ -289,8 +293,8 @@ def run(client_factory: ClientFactory, *, ascii: bool = False, readonly: bool = 
         stdin = "" if sys.stdin.isatty() else "not "
         sys.stderr.write(NO_TERMINAL.format(term=term, stdin=stdin))
         return REFUSED
-    theme, wants_mouse = _wanted()
-    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly, theme=theme)
+    theme, wants_mouse, start = _wanted()
+    app = OpsConsole(client_factory, ascii=ascii or term == "linux", readonly=readonly, theme=theme, start=start)
     with leaving_on_signals(app.leave_soon):
         app.run(mouse=mouse and wants_mouse)
     if app.crash:

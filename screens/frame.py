@@ -209,6 +209,10 @@ class ConsoleScreen(Screen[None]):
 
         return [offer for table in self._tables() for offer in offers_of(table, text, limit)][:limit]
 
+    def has_row(self, key: str) -> bool:
+        """Whether a list here has this row, shown or not."""
+        return any(key in table.rows.records for table in self._tables())
+
     def go_to(self, key: str) -> None:
         """Put the cursor on a row by its key, also where the filter hides it."""
         for table in self._tables():

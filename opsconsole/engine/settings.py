@@ -14,6 +14,7 @@ class Settings:
 
     A team's console is captive unless `captive` is false. `password_days` is how long a password is good (0: for
     ever), `mail_credential` the name of a stored password,
+    `start` the screen the console begins with,
     `exchange` a directory with one directory per user, the only place where a captive console saves anything.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     output_days: int = 30
     ssh_files: str = "system"
     theme: str = "auto"
+    start: str = "services"
     mouse: bool = True
     anchors: tuple[str, ...] = ()
     session_hours: int = 12
@@ -64,6 +66,7 @@ _CHOICES = {
     "language": ("en", "ru"),
     "ssh_files": ("system", "home"),
     "mail_security": ("starttls", "tls", "none"),
+    "start": ("services", "home"),
     "theme": ("auto", "terminal", "dark", "light", "contrast"),
 }
 _RANGES = {

@@ -26,6 +26,7 @@ class Mode:
 
 
 MODES: Final = (
+    Mode("home", "0", "screens.home:HomeScreen"),
     Mode("services", "1", "screens.services:ServicesScreen"),
     Mode("hosts", "2", "screens.hosts:HostsScreen"),
     Mode("applications", "3", "screens.cmdb:CmdbScreen"),
@@ -34,7 +35,7 @@ MODES: Final = (
     Mode("people", "8", "screens.people:PeopleScreen"),
     Mode("approvals", "9", "screens.approvals:ApprovalsScreen"),
 )
-NUMBERS: Final = "123456789"
+NUMBERS: Final = "1234567890"
 
 
 def factories() -> dict[str, Callable[[], ConsoleScreen]]:

@@ -1,4 +1,4 @@
-"""What waits for the operator, kept up to date for the header: requests to decide, approvals to use, open reviews."""
+"""What waits for the operator, kept up to date for the header: requests, approvals, reviews, and who keeps time."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Waiting:
 
     async def _count(self) -> None:
         try:
-            found = await self._client.call("approvals.count")
+            found = await self._client.call("home.count")
         except OperationFailed:
             return
         if isinstance(found, Mapping) and found != self._known:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from screens.text import Safe, join
 from screens.widgets.arrange import Steps, pieces
@@ -67,9 +67,13 @@ class Group:
 
 
 def gather(
-    keys: Sequence[str], records: Mapping[str, T], value: Callable[[T], str], states: Mapping[str, State]
+    keys: Sequence[str],
+    records: Mapping[str, T],
+    value: Callable[[T], str],
+    states: Mapping[str, State],
+    first: Callable[[Collection[State], str], Any] | None = None,
 ) -> Steps[dict[str, Group]]:
-    """Groups by heading key, by name."""
+    """Groups by heading key, by name or by what `first` says of the states in one."""
     groups: dict[str, Group] = {}
     for piece in pieces(keys):
         for key in piece:
@@ -83,4 +87,6 @@ def gather(
             group.tally.take(states.get(key))
         yield
     ordered = sorted(groups.values(), key=lambda group: group.value)
+    if first is not None:
+        ordered.sort(key=lambda group: first(group.tally, group.value))
     return {group.heading: group for group in ordered}

@@ -67,19 +67,25 @@ def fleet_heading(
 
 
 def badges(waiting: Mapping[str, object]) -> list[tuple[str, str]]:
-    """What waits for the operator, from `approvals.count`: what he may decide, reviews, what he may do now."""
+    """What must not be overlooked, from `home.count`: open reviews, what he may decide, what he may do now, and that
+    nobody keeps time. The glyph is there for who sees no colour."""
 
     def number(name: str) -> int:
         value = waiting.get(name)
         return value if isinstance(value, int) else 0
 
-    reviews = number("reviews") + number("my_reviews")
+    reviews = number("open_reviews") or number("reviews") + number("my_reviews")
     found = (
-        (number("to_decide"), "TO APPROVE", "bold reverse $warning"),
-        (number("mine_approved"), "APPROVED", "bold reverse $success"),
-        (reviews, "REVIEW" if reviews == 1 else "REVIEWS", "bold reverse $error"),
+        (reviews, "✖", "REVIEW" if reviews == 1 else "REVIEWS", "bold reverse $error"),
+        (number("to_decide"), "▲", "TO APPROVE", "bold reverse $warning"),
+        (number("mine_approved"), "●", "APPROVED", "bold reverse $success"),
     )
-    return [(f" {count} {word} ", style) for count, word, style in found if count]
+    shown = [(f" {sign} {count} {word} ", style) for count, sign, word, style in found if count]
+    if waiting.get("timekeeper") is False:
+        late = number("overdue")
+        more, style = (f", {late} OVERDUE", "$error") if late else ("", "$warning")
+        shown.append((f" ▲ NO TIMEKEEPER{more} ", f"bold reverse {style}"))
+    return shown
 
 
 def heading_text(heading: Heading, waiting: Mapping[str, object] = NOTHING_WAITS) -> Content:

@@ -383,7 +383,7 @@ class Rows(Generic[T]):
             if self._lately:
                 self._drop()
             return
-        groups = yield from gather(keys, self.records, grouping.value, self._states)
+        groups = yield from gather(keys, self.records, grouping.value, self._states, grouping.first)
         for heading, group in groups.items():
             group.folded = heading in self.folded
         self.groups = groups

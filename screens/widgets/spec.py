@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -54,11 +54,13 @@ class Column(Generic[T]):
 
 @dataclass(frozen=True)
 class Grouping(Generic[T]):
-    """One way to group: `value` is what the records of a group have in common, as it is shown."""
+    """One way to group: `value` is what the records of a group have in common, as it is shown. Groups come by name, or
+    by what `first` gives for the states in one and its name."""
 
     id: str
     title: str
     value: Callable[[T], str]
+    first: Callable[[Collection[tuple[str, str]], str], Any] | None = None
 
 
 def _always(old: Any, new: Any) -> bool:

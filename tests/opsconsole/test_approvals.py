@@ -483,7 +483,8 @@ async def test_who_sees_what_waits(bench: Bench) -> None:
     digest = (await two.row(first)).plan_digest
     assert await seen(two.ann, plan_digest=digest) == [first]
     counts = await bench.call(two.bob, "approvals.count")
-    assert counts == {"to_decide": 2, "mine_pending": 0, "mine_approved": 0, "reviews": 0, "my_reviews": 0}
+    assert counts.pop("to_decide") == 2
+    assert set(counts.values()) == {0}
     await two.approve(first)
     assert (await bench.call(two.bob, "approvals.count"))["to_decide"] == 1
     mine = await bench.call(two.ann, "approvals.count")

@@ -196,7 +196,7 @@ class FakeClient:
         break_glass: bool = False,
         task: Mapping[str, Any] | None = None,
     ) -> Any:
-        if operation == "approvals.count":
+        if operation == "home.count":
             return self.waits
         if operation in ("tasks.list", "tasks.get", "jobs.list"):
             found = self.reads.get(operation, {})

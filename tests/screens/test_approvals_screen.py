@@ -156,10 +156,16 @@ async def test_every_header_says_what_waits_and_lights_up() -> None:
 def test_badges_of_anything() -> None:
     assert badges({}) == []
     assert [text for text, _ in badges({"to_decide": 3, "mine_approved": 1, "my_reviews": 1})] == [
-        " 3 TO APPROVE ",
-        " 1 APPROVED ",
-        " 1 REVIEW ",
+        " ✖ 1 REVIEW ",
+        " ▲ 3 TO APPROVE ",
+        " ● 1 APPROVED ",
     ]
+    nobody = {"open_reviews": 2, "reviews": 1, "timekeeper": False}
+    assert [text for text, _ in badges(nobody)] == [" ✖ 2 REVIEWS ", " ▲ NO TIMEKEEPER "]
+    assert [text for text, _ in badges({**nobody, "overdue": 3, "open_reviews": 0, "reviews": 0})] == [
+        " ▲ NO TIMEKEEPER, 3 OVERDUE "
+    ]
+    assert badges({"timekeeper": True, "overdue": 0}) == []
     assert badges({"to_decide": HOSTILE, "reviews": None}) == []
 
 

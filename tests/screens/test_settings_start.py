@@ -20,9 +20,9 @@ def write(text: str) -> Path:
 
 
 def test_theme_and_mouse_are_read_before_the_first_frame() -> None:
-    assert _wanted() == ("auto", True)
-    write('theme = "light"\nmouse = false\n')
-    assert _wanted() == ("light", False)
+    assert _wanted() == ("auto", True, "")
+    write('theme = "light"\nmouse = false\nstart = "home"\n')
+    assert _wanted() == ("light", False, "home")
 
 
 def test_wrong_ones_are_named_with_their_line_and_the_default_holds() -> None:
@@ -30,9 +30,10 @@ def test_wrong_ones_are_named_with_their_line_and_the_default_holds() -> None:
     notes = settings.load(path).notes
     assert notes[0].startswith(f"{path} line 2: theme: must be one of auto, terminal, dark, light, contrast")
     assert notes[1].startswith(f"{path} line 3: mouse: ")
-    assert _wanted() == ("auto", True)
+    assert _wanted() == ("auto", True, "services")
+    assert "start: must be one of services, home" in settings.load(write('start = "vpn"\n')).notes[0]
     assert "line 1" in settings.load(write("theme = \n")).notes[0]
-    assert _wanted() == ("auto", True)
+    assert _wanted() == ("auto", True, "services")
 
 
 @pytest.mark.parametrize("name", NAMES)

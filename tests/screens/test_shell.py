@@ -189,7 +189,7 @@ async def test_a_missing_mode_says_what_there_is() -> None:
     async with console(FakeClient()) as (app, pilot, screen):
         free = next(key for key in NUMBERS if on_key(key) is None)
         await pilot.press(free)
-        await until(pilot, lambda: f"there is no mode on {free}; there is: 1 services" in screen_text(app))
+        await until(pilot, lambda: f"there is no mode on {free}; there is: 0 home, 1 services" in screen_text(app))
         await pilot.press("1")
         assert app.screen is screen
 
