@@ -22,6 +22,7 @@ from data.feed import Feed, announce
 from data.models import AuditHead, Role, Run, Setting, User, UserRole
 from opsconsole.engine import approvals, audit, identity, locations, runs, settings
 from opsconsole.engine.anchors import note_at_home
+from opsconsole.engine.bugs import note
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable, NotSignedIn, SchemaMismatch
 from opsconsole.engine.ladder import Policy
@@ -111,14 +112,18 @@ class House:
 
         return KeyRing(self.home).data_key(create=create)
 
-    async def begin_task(self, task_id: str, *, attached: bool = False) -> None:
-        """See to it that somebody performs this task: a worker, or with `attached` this very process, to its end."""
-        if attached:
+    async def begin_task(self, task_id: str, *, executor: str | None = None) -> None:
+        """See to it that somebody performs this task: a worker, or as `executor` this very process, to its end."""
+        if executor is not None:
             from opsconsole.tasks.attached import perform_here
 
-            await perform_here(self, task_id)
-        else:
+            await perform_here(self, task_id, executor)
+            return
+        try:
             await asyncio.to_thread(self.wake_worker, self)
+        except OSError as error:
+            # The task is written, and whoever looks at it tries this again; `jobs list` says that nobody works.
+            note(error)
 
     async def look_after_tasks(self) -> None:
         """Start a worker when tasks wait and none lives (it was killed, or the machine came up again)."""

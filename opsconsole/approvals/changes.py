@@ -239,6 +239,8 @@ class _Decide(Change[Any]):
         return approval_json(row, ctx.caller, now)
 
     async def told(self, answer: Any) -> None:
+        if answer["task_id"] is not None and self.state == "approved":
+            await self.ctx.house.begin_task(answer["task_id"])
         answer["not_told"] = await tell(self.ctx.house, f"approval_{self.state}", answer)
 
 

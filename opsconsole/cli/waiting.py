@@ -24,11 +24,15 @@ class TaskWaits(ConsoleError):
     template = "the task {task_id} is {state} ({waiting_for}); {hint}"
 
 
+_NEEDS_SOMEBODY = ("approval", "credentials", "unlock")
+
+
 async def to_its_end(ctx: Context, task_id: str) -> Json:
     """The finished task as `tasks.get` shows it; raises what stands for any other end."""
     events = dispatch.stream(ctx, "tasks.follow", {"id": task_id, "after": 2**62})
     async for event in events:
-        if event["event"] == "state" and (event["state"] == "paused" or event["waiting_for"] == "approval"):
+        needs_somebody = event["event"] == "state" and event["waiting_for"] in _NEEDS_SOMEBODY
+        if needs_somebody or (event["event"] == "state" and event["state"] == "paused"):
             raise TaskWaits(
                 task_id=task_id,
                 state=event["state"],

@@ -60,7 +60,8 @@ async def _work(*, stay: bool) -> int:
     from opsconsole.tasks.worker import Worker
 
     house = House.open()
-    if house.database.dialect == "sqlite" and spawn.lock(house.home) is None:
+    lock = spawn.lock(house.home) if house.database.dialect == "sqlite" else None
+    if house.database.dialect == "sqlite" and lock is None:
         output.note("another worker has this home")
         await house.close()
         return 0
@@ -69,6 +70,9 @@ async def _work(*, stay: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, worker.stop)
     await worker.run()
+    if lock is not None:
+        os.close(lock)
+    await worker.see_off()
     # Nothing is unwound: what was left for the next worker must not look as if it had ended here.
     os._exit(0)
 

@@ -223,8 +223,8 @@ def consume(
 ) -> Approval:
     """Use an approval, once, in the transaction that begins the change; raises ApprovalInvalid or PlanStale.
 
-    `persons` are those behind the caller who acts now. One asked for by a task (`task_id`) serves that task alone;
-    any other serves only the input it was asked for (`bound_to`).
+    `persons` are those behind the caller who acts now. It serves only the input it was asked for (`bound_to`), and one
+    asked for by a task (`task_id`) that task alone.
     """
     row = locked(tx, approval_id)
     if row.requester_id != requester_id:
@@ -238,7 +238,7 @@ def consume(
         )
     if row.task_id != task_id:
         raise ApprovalInvalid(id=approval_id, reason=f"it was asked for by task {row.task_id or 'none'}")
-    if task_id is None and (bound_to is None or bound_to != row.bound_to):
+    if bound_to is None or bound_to != row.bound_to:
         raise ApprovalInvalid(id=approval_id, reason="it was given for another input")
     _refuse_unfit(tx, row, {*row.requester_persons, *persons})
     row.state, row.used_at, row.sealed = "used", now, None

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select, update
 
 from data.models import Lease
+from opsconsole.engine import clock
 from opsconsole.engine.errors import LeaseHeld
 
 TTL = timedelta(seconds=30)
@@ -21,7 +22,7 @@ _CHUNK = 500
 
 def acquire(tx: Session, resources: Iterable[str], *, holder: str, actor: str, purpose: str, now: datetime) -> int:
     """Take all of them or none; answers the fence (the highest token). LeaseHeld names the first one that is taken."""
-    fence = 0
+    fence, now = 0, clock.shared(tx, now)
     wanted = sorted(set(resources))
     _make_rows(tx, wanted, now)
     for row in _locked(tx, wanted):
@@ -56,6 +57,7 @@ def _make_rows(tx: Session, wanted: list[str], now: datetime) -> None:
 def steal(tx: Session, resource: str, now: datetime) -> Lease | None:
     """Take a lease from its holder and leave it free; the higher token tells the holder that it is lost. None when
     there is nothing to take."""
+    now = clock.shared(tx, now)
     row = tx.exec(select(Lease).where(Lease.resource == resource).with_for_update()).one_or_none()
     if row is None or row.released or row.expires_at <= now:
         return None
@@ -67,6 +69,7 @@ def steal(tx: Session, resource: str, now: datetime) -> Lease | None:
 
 def beat(tx: Session, holder: str, now: datetime) -> None:
     """Still here: everything this holder has lives on for another TTL."""
+    now = clock.shared(tx, now)
     tx.execute(
         update(Lease)
         .where(col(Lease.holder) == holder, col(Lease.released).is_(False))
@@ -81,7 +84,7 @@ def release(tx: Session, holder: str) -> None:
 def keep(tx: Session, holder: str, resources: Iterable[str], now: datetime) -> list[str]:
     """The resources this holder has lost (stolen, or taken by another when they had run out): nothing may be done to
     them any more. What has run out and nobody has taken is the holder's still, and lives on from now."""
-    wanted = set(resources)
+    wanted, now = set(resources), clock.shared(tx, now)
     rows = tx.exec(
         select(Lease).where(col(Lease.resource).in_(wanted)).order_by(col(Lease.resource)).with_for_update()
     ).all()

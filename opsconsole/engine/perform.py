@@ -32,6 +32,7 @@ from opsconsole.engine.plan import Confirmation, Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome
 from opsconsole.engine.second_person import Second
 from opsconsole.engine.together import Together
+from opsconsole.tasks import workers
 from opsconsole.tasks.options import TaskOptions
 from opsconsole.tasks.submit import is_task, submit
 
@@ -126,15 +127,16 @@ async def _as_task(
     second: Second | None,
 ) -> dict[str, str]:
     options = consent.task or TaskOptions()
+    executor = workers.new_id() if options.attached else None
     try:
         task_id, said = await submit(
-            ctx, operation, given, plan, wanted, second, reason=consent.reason, options=options
+            ctx, operation, given, plan, wanted, second, reason=consent.reason, options=options, executor=executor
         )
     except ApprovalInvalid as error:
         await authorise.record_refusal(ctx, operation, error)
         raise
     async with second_person.loud(ctx, second, said):
-        await ctx.house.begin_task(task_id, attached=options.attached)
+        await ctx.house.begin_task(task_id, executor=executor)
     return {"task_id": task_id}
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select, update
 
 from data.feed import announce
 from data.models import Run, RunTarget
-from opsconsole.engine import audit, holder, leases
+from opsconsole.engine import audit, clock, holder, leases
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import OutcomeUnknown
 from opsconsole.engine.plan import Plan
@@ -47,7 +47,7 @@ def begin(
             lease_token=fence,
             holder=holder.here(),
             started_at=now,
-            heartbeat_at=now,
+            heartbeat_at=clock.shared(tx, now),
             reason=reason,
             incident_id=caller.incident_id,
             task=waves is not None,
@@ -76,7 +76,7 @@ def resume(tx: Session, run_id: str, resources: list[str], caller: Caller, purpo
     fence = leases.acquire(tx, resources, holder=run_id, actor=caller.username, purpose=purpose, now=now)
     run = tx.exec(select(Run).where(Run.id == run_id).with_for_update()).one()
     run.lease_token = max(fence, (run.lease_token or 0) + 1)
-    run.holder, run.heartbeat_at = holder.here(), now
+    run.holder, run.heartbeat_at = holder.here(), clock.shared(tx, now)
     tx.add(run)
     return run.lease_token
 
@@ -93,7 +93,7 @@ def mark(tx: Session, run_id: str, position: int, state: str, now: datetime, out
 
 
 def beat(tx: Session, run_id: str, now: datetime) -> None:
-    tx.execute(update(Run).where(col(Run.id) == run_id).values(heartbeat_at=now))
+    tx.execute(update(Run).where(col(Run.id) == run_id).values(heartbeat_at=clock.shared(tx, now)))
     leases.beat(tx, run_id, now)
 
 
@@ -120,11 +120,12 @@ def sweep(tx: Session, audit_key: bytes, now: datetime) -> list[str]:
     Leases are left to expire by themselves: what was in flight may still be working on the other end.
     """
     swept: list[str] = []
+    beats = clock.shared(tx, now)
     running = select(Run).where(Run.state == "running", col(Run.task).is_(False))
     open_runs = tx.exec(running.with_for_update(skip_locked=True)).all()
     for run in open_runs:
         dead = holder.is_dead(run.holder)
-        if dead is False or (dead is None and now - run.heartbeat_at < DEAD_AFTER):
+        if dead is False or (dead is None and abs(beats - run.heartbeat_at) < DEAD_AFTER):
             continue
         targets = tx.exec(select(RunTarget).where(RunTarget.run_id == run.id).order_by(col(RunTarget.position))).all()
         for target in targets:

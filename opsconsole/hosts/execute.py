@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field
-from sqlmodel import Session
+from sqlmodel import Session, col, select
 
+from data.models import Run, RunTarget
+from drivers import detached
 from drivers.detached import JobSpec
+from drivers.runner import Runner
 from opsconsole.engine.canonical import digest
-from opsconsole.engine.errors import InvalidParameter, NotSupported, StepFailed, StepTimedOut
+from opsconsole.engine.context import TaskWork
+from opsconsole.engine.errors import InvalidParameter, NotSupported, StateConflict, StepFailed, StepTimedOut
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.registry import Change, Input, Json, change
 from opsconsole.hosts.fields import LongText, Ref
@@ -18,6 +22,7 @@ from opsconsole.hosts.lookup import HostFacts, highest_level, visible_hosts
 Command = Annotated[str, Field(min_length=1, max_length=100_000)]
 Account = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
 _SHOWN = 80
+_LOOKED_AT = 20
 
 
 class Execute(Input):
@@ -99,6 +104,7 @@ class ExecuteOnHosts(Change[Execute]):
             raise NotSupported(what="hosts.execute", reason="it runs as a task only")
         runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
         steps, given = self.input.steps, self.input
+        await self._refuse_twin(task, target, runner)
         for number, script in enumerate(steps, start=1):
             said = _first_line(script)
             await task.progress(target, number, len(steps), said)
@@ -110,6 +116,33 @@ class ExecuteOnHosts(Change[Execute]):
                 how = f"signal {ended.signal}" if ended.signal else f"exit status {ended.exit_status}"
                 raise StepFailed(host=target.name, step=number, how=how, said=said)
         return {"steps": len(steps)}
+
+    async def _refuse_twin(self, task: TaskWork, target: Target, runner: Runner) -> None:
+        """Not beside itself: an earlier task with the same steps, of which nobody knows how it ended here, may be at it
+        still."""
+        steps = self.input.steps
+
+        def unknown(tx: Session) -> list[str]:
+            query = (
+                select(Run.id, Run.input)
+                .join(RunTarget, col(RunTarget.run_id) == col(Run.id))
+                .where(Run.operation == "hosts.execute", Run.id != task.task_id)
+                .where(RunTarget.kind == target.kind, RunTarget.object_id == target.id, RunTarget.state == "unknown")
+                .order_by(col(Run.started_at).desc())
+                .limit(_LOOKED_AT)
+            )
+            return [run_id for run_id, given in tx.exec(query) if (given or {}).get("steps") == steps]
+
+        earlier = await self.ctx.database.read(unknown)
+        if not earlier:
+            return
+        for job in await detached.leftovers(runner):
+            if job.state == "running" and job.name[:36] in earlier:
+                raise StateConflict(
+                    f"the same steps of task {job.name[:36]} still run on {target.name}; nothing was begun: wait for "
+                    "their end, or end them with tasks.sweep",
+                    state="running",
+                )
 
     async def verify(self, target: Target, effect: Json | None) -> Json | None:
         return dict(effect or {})

@@ -7,6 +7,7 @@ from sqlmodel import Session, select
 from data.feed import announce
 from data.models import Approval, Task
 from opsconsole.engine import approvals, audit
+from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
 from opsconsole.engine.registry import Json
 
@@ -31,7 +32,7 @@ def decided(tx: Session, approval: Approval) -> None:
     announce(tx, "task", task.id, "updated", run_id=task.id)
 
 
-def use(tx: Session, ctx: Context, task: Task, plan_digest: str) -> Json:
+def use(tx: Session, ctx: Context, task: Task, plan_digest: str, bound_to: str) -> Json:
     """Use the approval this task waited for, with the transaction that begins its run; raises ApprovalInvalid."""
     already: Json = task.options.get("agreed") or {}
     if task.approval_id is None or already:
@@ -43,6 +44,7 @@ def use(tx: Session, ctx: Context, task: Task, plan_digest: str) -> Json:
         task.actor_id,
         ctx.now(),
         persons=ctx.caller.persons,
+        bound_to=bound_to,
         task_id=task.id,
         run_id=task.id,
     )
@@ -50,6 +52,16 @@ def use(tx: Session, ctx: Context, task: Task, plan_digest: str) -> Json:
     task.options = task.options | {"agreed": said}
     tx.add(task)
     return said
+
+
+def withdraw(tx: Session, task: Task, by: Caller) -> None:
+    """A task that ends while it waits takes its request with it: nobody decides what will not be done, and its secrets
+    are not kept."""
+    if task.approval_id is None or task.options.get("agreed"):
+        return
+    row = approvals.locked(tx, task.approval_id)
+    if row.state in approvals.OPEN:
+        approvals.settle(tx, row, "withdrawn", by, "its task was cancelled", audit.now())
 
 
 def listen() -> None:

@@ -17,7 +17,7 @@ from opsconsole.engine.records import record_plan
 from opsconsole.engine.registry import Change, Json, Outcome, change, find, stand_in
 from opsconsole.hosts.lookup import visible_hosts
 from opsconsole.journal.runs import Retry, again_of
-from opsconsole.tasks import record
+from opsconsole.tasks import awaiting, record
 from opsconsole.tasks.reads import OneTask, find_task, whole
 
 _AT_REST = ("pending", "waiting", "paused")
@@ -118,6 +118,7 @@ class Cancel(_Control):
         task.wanted_by, task.error = by, {"code": "cancelled", "message": f"cancelled by {by}"}
         state = record.ended_as(states, cancelled=True, timed_out=False) if states else "cancelled"
         record.end_task(tx, self.ctx.house, task, state)
+        awaiting.withdraw(tx, task, self.ctx.caller)
 
 
 @change(
@@ -166,7 +167,7 @@ class Resume(_Control):
         task.leg += 1
         tx.add(task)
 
-    async def settle(self, outcomes: list[Outcome]) -> None:
+    async def told(self, answer: Json) -> None:
         await self.ctx.house.begin_task(self.input.id)
 
 

@@ -6,6 +6,7 @@ imported before it is due.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ TICK = "tick:"
 _LATE = 3
 """A job is overdue when it is late by this many of its own periods."""
 _GIVEN_UP = timedelta(minutes=30)
+_LONGEST = 1500.0
+"""Seconds after which a timer is broken off: well before somebody else takes it to be given up, and runs it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,13 @@ async def run_due(house: House, executor_id: str) -> list[str]:
 
 def _due(tx: Session, now: datetime) -> set[str]:
     rows = {row.name: row for row in tx.exec(select(Job)).all()}
-    return {timer.name for timer in TIMERS if timer.name not in rows or rows[timer.name].next_due <= now}
+    return {timer.name for timer in TIMERS if timer.name not in rows or _is_due(rows[timer.name], timer, now)}
+
+
+def _is_due(row: Job, timer: Timer, now: datetime) -> bool:
+    """A moment further ahead than any of ours was written by a clock that has been set back since."""
+    furthest = now + max(_GIVEN_UP, timedelta(seconds=timer.every)) + timedelta(minutes=1)
+    return row.next_due <= now or row.next_due > furthest
 
 
 def _take(tx: Session, timer: Timer, executor_id: str, now: datetime) -> bool:
@@ -79,7 +88,7 @@ def _take(tx: Session, timer: Timer, executor_id: str, now: datetime) -> bool:
     row = tx.exec(select(Job).where(Job.name == timer.name).with_for_update()).one_or_none()
     if row is None:
         row = Job(name=timer.name)
-    elif row.next_due > now:
+    elif not _is_due(row, timer, now):
         return False
     row.last_started, row.executor_id = now, executor_id
     row.next_due = now + max(_GIVEN_UP, timedelta(seconds=timer.every))
@@ -91,7 +100,10 @@ async def _run(house: House, timer: Timer) -> None:
     error: str | None = None
     result: Any = None
     try:
-        result = await timer.run(house)
+        async with asyncio.timeout(_LONGEST):
+            result = await timer.run(house)
+    except TimeoutError:
+        error = f"broken off after {_LONGEST:g} s; it is tried again when it is due"
     except ConsoleError as failed:
         error = failed.message
     except Exception as bug:

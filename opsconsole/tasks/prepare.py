@@ -33,6 +33,7 @@ from opsconsole.engine.errors import (
     UserDisabled,
 )
 from opsconsole.engine.execute import Work
+from opsconsole.engine.given import bound
 from opsconsole.engine.perform import plan_change
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.registry import Change, Input, Operation, Outcome, find
@@ -134,8 +135,10 @@ async def _first(
     sizes = TaskOptions.kept(task.options).sizes(len(plan.targets))
     waves = [number for number, size in enumerate(sizes) for _ in range(size)]
 
+    seal = bound(ctx.house.audit_key, operation.id, given)
+
     def begin(tx: Session) -> int:
-        work.agreed = awaiting.use(tx, ctx, mine(tx, task.id, attempt), plan.digest)
+        work.agreed = awaiting.use(tx, ctx, mine(tx, task.id, attempt), plan.digest, seal)
         # Committed already, and only the answer of the database was lost: nobody else can be this attempt.
         if (run := tx.get(Run, task.id)) is not None:
             return run.lease_token or 0

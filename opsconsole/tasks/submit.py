@@ -20,6 +20,7 @@ from opsconsole.engine.plan import Confirmation, Plan
 from opsconsole.engine.registry import Change, Input, Json, Operation
 from opsconsole.engine.second_person import Second
 from opsconsole.hosts.lookup import HostFacts
+from opsconsole.tasks import workers
 from opsconsole.tasks.options import TaskOptions
 
 
@@ -94,9 +95,11 @@ async def submit(
     *,
     reason: str | None,
     options: TaskOptions,
+    executor: str | None = None,
 ) -> tuple[str, Json]:
     """Write the task, and use the approval or open the review with it; answers its id, and what stood for the second
-    person. Raises HostUnreachable for hosts that a worker has no way into."""
+    person. With `executor` it belongs from the first moment to this very process (`attached`). Raises HostUnreachable
+    for hosts that a worker has no way into."""
     if not options.attached and (needing := await needing_operator(ctx, plan)):
         raise HostUnreachable(
             host=", ".join(needing[:5]) + (" …" if len(needing) > 5 else ""),
@@ -109,6 +112,10 @@ async def submit(
     def work(tx: Session) -> tuple[Json, Json | None]:
         said = second.take(tx, ctx, run_id=None, task_id=drafted.id) if second is not None else {}
         task = drafted.row(ctx.caller, operation, plan, confirmation, reason=reason)
+        if executor is not None:
+            # Never pending: a worker would take it at once, and be refused where only the operator is let in.
+            workers.register(tx, executor, audit.now(), stay=False, attached=True)
+            task.state, task.executor_id = "running", executor
         if said:
             task.options, task.approval_id = task.options | {"agreed": said}, said.get("approval_id")
         write(tx, task)

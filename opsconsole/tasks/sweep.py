@@ -1,7 +1,8 @@
 """tasks.sweep: what steps of tasks have left on hosts, looked for and cleared away with a plan.
 
 A step's files stay on its host until they are copied; when host or worker died in between, nobody came back for them.
-Whatever belongs to a task that has not ended is left alone.
+Whatever belongs to a task that has not ended is left alone, and so is what no task of this database has begun: other
+consoles have their jobs on the same hosts, and to end one of those makes its own task wrong.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ _ALIVE = frozenset({"running", "stray"})
 
 
 class Sweep(Input):
-    """`hosts` to look at; every visible one without it."""
+    """`hosts` to look at; every visible one without it. `foreign` clears away also what no task of this database knows,
+    as long as nothing of it is alive: of another console, or of a database that was put back."""
 
     hosts: Annotated[
         list[Ref] | None, Field(min_length=1, max_length=1000, validation_alias=AliasChoices("hosts", "items"))
     ] = None
+    foreign: Annotated[bool, Field(description="also dead jobs of other consoles")] = False
 
 
 @change(
@@ -66,15 +69,23 @@ class SweepHosts(Change[Sweep]):
         found = await asyncio.gather(*(look(host) for host in hosts), return_exceptions=given.hosts is None)
         targets: list[Target] = []
         silent: list[str] = []
+        unseen = 0
         for host, jobs in zip(hosts, found, strict=True):
             if isinstance(jobs, BaseException):
                 silent.append(f"{host.name} could not be looked at: {jobs}"[:300])
+                unseen += 1
                 continue
-            alive = await self._alive(jobs)
-            targets += [_target(host, job) for job in jobs if job.state != "torn" and job.name[:_ID] not in alive]
+            ended, open_ones = await self._known(jobs)
+            left = [job for job in jobs if job.state != "torn" and job.name[:_ID] not in open_ones]
+            strange = [job for job in left if job.name[:_ID] not in ended]
+            spared = [job for job in strange if not given.foreign or job.state in _ALIVE or job.processes]
+            if spared:
+                more = "one of them alive" if any(job.state in _ALIVE for job in spared) else "none of them alive"
+                silent.append(f"{host.name}: {len(spared)} jobs of other consoles are left alone, {more}")
+            targets += [_target(host, job, foreign=job in strange) for job in left if job not in spared]
         if not targets:
             more = f" ({'; '.join(silent)})" if silent else ""
-            raise StateConflict(f"nothing of ours was left on {len(hosts) - len(silent)} hosts{more}")
+            raise StateConflict(f"nothing of ours was left on {len(hosts) - unseen} hosts{more}")
         running = sum(target.before["state"] in _ALIVE for target in targets)
         return Plan(
             operation="tasks.sweep",
@@ -89,14 +100,20 @@ class SweepHosts(Change[Sweep]):
             input=given.model_dump(mode="json", exclude_unset=True),
         )
 
-    async def _alive(self, jobs: list[Leftover]) -> set[str]:
-        """Ids of tasks among these names that have not ended."""
+    async def _known(self, jobs: list[Leftover]) -> tuple[set[str], set[str]]:
+        """Ids of tasks of ours among these names: those that have ended, and those that have not."""
         ids = {job.name[:_ID] for job in jobs}
-        query = select(Task.id).where(col(Task.id).in_(ids), ~col(Task.state).in_(ENDED))
-        return set(await self.ctx.database.read(lambda tx: tx.exec(query).all()))
+        query = select(Task.id, Task.state).where(col(Task.id).in_(ids))
+        found = await self.ctx.database.read(lambda tx: tx.exec(query).all())
+        ended = {task_id for task_id, state in found if state in ENDED}
+        return ended, {task_id for task_id, _ in found} - ended
 
     async def execute(self, target: Target) -> Json | None:
         runner = await self.ctx.house.fleet.runner(target.work["host"], retry=True)
+        if target.work["foreign"]:
+            # Not begun by us: what has come alive since the plan is not ours to stop.
+            await detached.remove(runner, target.name)
+            return {}
         if target.before["state"] in _ALIVE:
             await detached.stop(runner, target.name)
         await detached.remove(runner, target.name)
@@ -111,16 +128,16 @@ class SweepHosts(Change[Sweep]):
 
     @classmethod
     def narrow(cls, given: Json, targets: list[Json]) -> Json:
-        return {"hosts": list(dict.fromkeys(str(target["host"]) for target in targets))}
+        return {**given, "hosts": list(dict.fromkeys(str(target["host"]) for target in targets))}
 
 
-def _target(host: HostFacts, job: Leftover) -> Target:
-    warnings: tuple[str, ...] = ()
+def _target(host: HostFacts, job: Leftover, *, foreign: bool) -> Target:
+    warnings: tuple[str, ...] = ("no task of this database has begun it",) if foreign else ()
     if job.state in _ALIVE:
-        warnings = ("it is still alive and will be stopped",)
+        warnings += ("it is still alive and will be stopped",)
     elif job.processes:
         # A service that the step has started, most likely: the step itself has ended.
-        warnings = (f"{job.processes} processes that it left in the background go on",)
+        warnings += (f"{job.processes} processes that it left in the background go on",)
     return Target(
         kind="job",
         id=f"{host.id}/{job.name}",
@@ -131,5 +148,5 @@ def _target(host: HostFacts, job: Leftover) -> Target:
         before={"state": job.state, "processes": job.processes},
         after={"state": "absent"},
         warnings=warnings + ((f"{job.size} bytes of output go with it",) if job.size else ()),
-        work={"host": host},
+        work={"host": host, "foreign": foreign},
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlmodel import Session, and_, col, or_, select
 
-from data.errors import DataError
+from data.errors import DataError, SchemaMismatch
 from data.models import Task
 from opsconsole.engine import audit, runs
 from opsconsole.engine.bugs import note
@@ -45,6 +45,7 @@ class Worker:
         self._gates = Gates(house.settings.tasks_per_host)
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._outdated = False
         self._busy_at = time.monotonic()
 
     def arrive(self, task_id: str) -> Leg:
@@ -75,7 +76,7 @@ class Worker:
             for work in (self._beat(), self._beat_leases(), self._listen(), self._keep_time())
         ]
         try:
-            while not self._stopping.is_set() and not self._idle() and self.house.home.is_dir():
+            while not self._over() and self.house.home.is_dir():
                 await self._guarded(self._take())
                 await self._guarded(self._heed(set(self._legs)))
                 with contextlib.suppress(TimeoutError):
@@ -88,6 +89,16 @@ class Worker:
             await asyncio.gather(*helpers, return_exceptions=True)
             with contextlib.suppress(DataError):
                 await self.house.database.write(lambda tx: workers.end(tx, self.id, audit.now()))
+
+    async def see_off(self) -> None:
+        """After the end of an idle one, and with its lock given back: what was asked for while it ended found somebody
+        alive and started nobody. A worker that was told to stop is not replaced."""
+        with contextlib.suppress(DataError):
+            if not self._stopping.is_set() and await self.house.database.read(workers.anything_pending):
+                await asyncio.to_thread(self.house.wake_worker, self.house)
+
+    def _over(self) -> bool:
+        return self._stopping.is_set() or self._outdated or self._idle()
 
     def _idle(self) -> bool:
         quiet = time.monotonic() - self._busy_at > self.house.settings.worker_idle
@@ -185,13 +196,24 @@ class Worker:
 
     async def _keep_time(self) -> None:
         while True:
-            await self._guarded(jobs.run_due(self.house, self.id))
+            ran: list[str] = []
+            await self._guarded(self._due(ran))
+            if "tasks.trim" in ran:
+                await self._guarded(workflow.forget(self.house.settings.output_days))
             await asyncio.sleep(jobs.LOOK_SECONDS)
+
+    async def _due(self, ran: list[str]) -> None:
+        ran += await jobs.run_due(self.house, self.id)
 
     async def _guarded(self, work: Coroutine[Any, Any, Any]) -> None:
         """A database that is away, or a bug, must not end the worker: it is written down, and tried again."""
         try:
             await work
+        except SchemaMismatch:
+            # Somebody has upgraded the program and the records: a worker of before can write nothing any more, and
+            # as long as it lives nobody starts another.
+            self._outdated = True
+            self._wake.set()
         except DataError:
             await asyncio.sleep(1.0)
         except Exception as error:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlmodel import Session, col, or_, select, update
 
 from data.models import Task, Worker
-from opsconsole.engine import holder
+from opsconsole.engine import clock, holder
 from opsconsole.engine.ids import uuid7
 
 BEAT = 5.0
@@ -21,14 +21,16 @@ def new_id() -> str:
     return f"{here['host']}:{str(here['boot_id'])[:8]}:{here['pid']}:{uuid7()[-12:]}"
 
 
-def register(tx: Session, worker_id: str, now: datetime, *, stay: bool) -> None:
-    tx.add(Worker(id=worker_id, holder=holder.here(), stay=stay, started_at=now, heartbeat_at=now))
+def register(tx: Session, worker_id: str, now: datetime, *, stay: bool, attached: bool = False) -> None:
+    """`attached` is a process that performs one task of its own, and takes no other."""
+    mark = holder.here() | ({"attached": True} if attached else {})
+    tx.add(Worker(id=worker_id, holder=mark, stay=stay, started_at=now, heartbeat_at=clock.shared(tx, now)))
 
 
 def beat(tx: Session, worker_id: str, now: datetime) -> bool:
     """Still here; False when somebody has declared us dead."""
     alive = (col(Worker.id) == worker_id) & col(Worker.ended_at).is_(None)
-    found: Any = tx.execute(update(Worker).where(alive).values(heartbeat_at=now))
+    found: Any = tx.execute(update(Worker).where(alive).values(heartbeat_at=clock.shared(tx, now)))
     return bool(found.rowcount)
 
 
@@ -37,21 +39,23 @@ def end(tx: Session, worker_id: str, now: datetime) -> None:
 
 
 def is_alive(worker: Worker, now: datetime) -> bool:
-    """On this machine the process itself tells; elsewhere only its heartbeat can."""
+    """On this machine the process itself tells; elsewhere only its heartbeat can. `now` is `clock.shared`."""
     if worker.ended_at is not None:
         return False
     dead = holder.is_dead(worker.holder)
-    return not dead if dead is not None else now - worker.heartbeat_at < DEAD_AFTER
+    return not dead if dead is not None else abs(now - worker.heartbeat_at) < DEAD_AFTER
 
 
 def living(tx: Session, now: datetime) -> list[Worker]:
     """Workers that take tasks: not the processes that perform one attached."""
+    now = clock.shared(tx, now)
     rows = tx.exec(select(Worker).where(col(Worker.ended_at).is_(None))).all()
     return [row for row in rows if not row.holder.get("attached") and is_alive(row, now)]
 
 
 def orphans(tx: Session, worker_id: str, now: datetime) -> list[str]:
     """Take over the running tasks of dead workers; answers their ids. Two who look at once share them out."""
+    now = clock.shared(tx, now)
     others = tx.exec(select(Worker).where(col(Worker.id) != worker_id)).all()
     gone = [row.id for row in others if not is_alive(row, now)]
     known = select(Worker.id)

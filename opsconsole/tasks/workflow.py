@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from dbos import DBOS, DBOSConfig, SetWorkflowID
@@ -20,6 +21,7 @@ from opsconsole.tasks.output import Superseded
 APPLICATION_VERSION = "1"
 """Raised by hand when a workflow of before could not be gone on with any more."""
 DATABASE = "tasks.db"
+_BATCH = 200
 _OVER = frozenset({"SUCCESS", "ERROR", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"})
 
 
@@ -93,6 +95,21 @@ def launch(house: House, executor_id: str, place: Place) -> None:
     _Here.place = place
     DBOS(config=config)
     DBOS.launch()
+
+
+async def forget(days: int) -> int:
+    """Take away workflows that ended so long ago, with what they remember; our own rows say what became of them."""
+    before = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    over, removed = sorted(_OVER | {"CANCELLED"}), 0
+    while True:
+        old = await DBOS.list_workflows_async(
+            status=over, completed_before=before, limit=_BATCH, load_input=False, load_output=False
+        )
+        if old:
+            await DBOS.delete_workflows_async([one.workflow_id for one in old])
+        removed += len(old)
+        if len(old) < _BATCH:
+            return removed
 
 
 def name_of(task_id: str, leg: int) -> str:

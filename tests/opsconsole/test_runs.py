@@ -116,6 +116,8 @@ async def test_sweep_leaves_the_living_alone(bench: Bench, probe: type[Probe]) -
         ({"pid": 2**22 + 1}, True),
         ({"boot_id": "another boot"}, True),
         ({"host": "another"}, None),
+        ({"machine": "a clone of the same name", "boot_id": "another boot"}, None),
+        ({"pids": "pid:[1]", "pid": 2**22 + 1}, None),
         ({"pid": None}, None),
     ],
 )

@@ -96,7 +96,8 @@ async def test_cancelled_while_it_waits(bench: Bench, wary: type[Probe]) -> None
     asked = await ask(bench, ada)
     task = await task_of(bench, ada)
     await bench.call(ada, "tasks.cancel", {"id": task["id"]})
-    await bench.call(bob, "approvals.approve", {"id": asked["approval_id"]}, confirm="yes")
+    with pytest.raises(StateConflict, match="withdrawn"):
+        await bench.call(bob, "approvals.approve", {"id": asked["approval_id"]}, confirm="yes")
     assert (await task_of(bench, ada))["state"] == "cancelled"
     assert await perform(bench, task["id"]) == "over"
 

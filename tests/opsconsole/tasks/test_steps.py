@@ -13,10 +13,13 @@ from sqlmodel import Session, col, select, update
 
 from data.models import RunTarget, TaskOutput
 from drivers import detached
+from drivers.detached import JobSpec
 from drivers.errors import AuthRefused, ProtocolError, Unreachable
 from drivers.local import LocalRunner
 from opsconsole.engine import leases
 from opsconsole.engine.caller import Caller
+from opsconsole.engine.errors import StateConflict
+from opsconsole.engine.ids import uuid7
 from opsconsole.tasks import handle, output
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.tasks.conftest import leg_of, perform, until, walk
@@ -286,3 +289,49 @@ async def test_a_worker_that_slept_takes_nothing_back(desk: Desk, tmp_path: Path
     assert effects.read_text("utf-8") == "1\n2\n"
     assert await desk.printed(task_id) == "one\n"
     await desk.bench.database.write(lambda tx: tx.execute(update(RunTarget).values(progress=None)))
+
+
+async def test_jobs_of_another_console_are_left_alone(desk: Desk) -> None:
+    """Two homes manage one host: what this database does not know is not what nobody needs any more."""
+    theirs = JobSpec(f"{uuid7()}-0-1", b"sleep 300")
+    dead = JobSpec(f"{uuid7()}-0-1", b"true")
+    for spec in (theirs, dead):
+        await detached.start(RUNNER, spec)
+        desk.ids.append(spec.name[:36])
+    async for _ in detached.follow(RUNNER, dead.name):
+        pass
+    with pytest.raises(StateConflict, match="of other consoles are left alone"):
+        await desk.bench.plan(desk.caller, "tasks.sweep", {"hosts": ["local"]})
+    plan = await desk.bench.plan(desk.caller, "tasks.sweep", {"hosts": ["local"], "foreign": True})
+    names = [target["name"] for target in plan["targets"]]
+    assert dead.name in names and theirs.name not in names
+    assert "no task of this database has begun it" in plan["targets"][names.index(dead.name)]["warnings"]
+    assert (await detached.look(RUNNER, theirs.name, limit=0)).state == "running"
+
+
+async def test_the_same_steps_are_not_begun_beside_those_nobody_knows_the_end_of(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Unknown, for the host was silent for long; its step runs on, and a retry must not run beside it."""
+    real, effect = detached.follow, tmp_path / "effect"
+
+    async def broken(*_: Any, **__: Any) -> AsyncIterator[Any]:
+        if effect:
+            raise ProtocolError("local", "read the output", "it is no file any more")
+        yield None
+
+    monkeypatch.setattr(detached, "follow", broken)
+    task_id = await desk.begin(f"echo x >> {effect}; sleep 4")
+    assert await perform(desk.bench, task_id) == "unknown"
+    monkeypatch.setattr(detached, "follow", real)
+    again = await desk.bench.call(desk.caller, "tasks.retry", {"id": task_id}, confirm="local", reason="again")
+    desk.ids.append(again["task_id"])
+    assert await perform(desk.bench, again["task_id"]) == "failed"
+    assert "still run on local" in (await desk.get(again["task_id"]))["results"][0]["error"]["message"]
+    assert effect.read_text("utf-8") == "x\n"
+    async for _ in detached.follow(RUNNER, f"{task_id}-0-1"):
+        pass
+    third = await desk.bench.call(desk.caller, "tasks.retry", {"id": task_id}, confirm="local", reason="again")
+    desk.ids.append(third["task_id"])
+    assert await perform(desk.bench, third["task_id"]) == "finished"
+    assert effect.read_text("utf-8") == "x\nx\n"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -126,6 +128,71 @@ def _dump(url: str) -> bytes:
         for (table,) in tables.fetchall():
             found += [repr(row) for row in connection.execute(f'SELECT * FROM dbos."{table}"')]  # noqa: S608
     return "\n".join(found).encode()
+
+
+FORGET = """
+import asyncio, os, sys
+from opsconsole.house import House
+from opsconsole.tasks import workflow
+from opsconsole.tasks.worker import Worker
+
+async def main():
+    house = House.open()
+    worker = Worker(house, stay=False)
+    workflow.launch(house, worker.id, worker)
+    print(await workflow.forget(30), await workflow.forget(-1), flush=True)
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+def test_what_the_workflows_remember_is_forgotten_some_day(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    place = Place(tmp_path, None)
+    (tmp_path / "settings.toml").write_text("worker_idle = 1.0\n", "utf-8")
+    try:
+        ids = [place.execute(f"echo {n}") for n in range(3)]
+        assert {place.ended(task_id)["state"] for task_id in ids} == {"finished"}
+        rows = ("workflow_status", "workflow_input", "workflow_output", "operation_outputs")
+        before = _counted(tmp_path, rows)
+        assert before["workflow_status"] == 3 and before["operation_outputs"] == 6
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", FORGET],
+            env=place.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        assert done.stdout.split() == ["0", "3"], done.stderr
+        assert set(_counted(tmp_path, rows).values()) == {0}
+    finally:
+        place.close()
+
+
+def _counted(home: Path, tables: tuple[str, ...]) -> dict[str, int]:
+    with contextlib.closing(sqlite3.connect(home / "tasks.db", timeout=20)) as file:
+        return {name: file.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables}  # noqa: S608
+
+
+def test_a_worker_of_before_an_upgrade_makes_room(tmp_path: Path) -> None:
+    """Whoever upgrades migrates the records; a worker that cannot write any more must not keep the next one out."""
+    tmp_path.chmod(0o700)
+    place = Place(tmp_path, None)
+    try:
+        worker = place.worker()
+        until = time.monotonic() + 120
+        while not place.json("jobs", "list")["workers"]:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        with contextlib.closing(sqlite3.connect(tmp_path / "opsconsole.db", timeout=20)) as file:
+            file.execute("UPDATE alembic_version SET version_num = '9999'")
+            file.commit()
+        assert worker.wait(60) == 0
+    finally:
+        for one in place.workers:
+            one.kill()
 
 
 def test_one_worker_per_file(tmp_path: Path) -> None:

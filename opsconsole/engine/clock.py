@@ -1,0 +1,26 @@
+"""What time it is for everybody: moments that several machines compare are the database's, where it has a clock.
+
+Two jump hosts whose clocks differ by a minute would else see each other's leases run out and each other's workers dead.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func
+from sqlmodel import Session, select
+
+_SAME = timedelta(seconds=1)
+
+
+def shared(tx: Session, now: datetime) -> datetime:
+    """`now` of this machine's clock as the database's clock has it. SQLite has no clock but that of this machine."""
+    if tx.get_bind().dialect.name != "postgresql":
+        return now
+    theirs: datetime = tx.exec(select(func.clock_timestamp())).one()
+    ahead = theirs - _local()
+    return now if abs(ahead) < _SAME else now + ahead
+
+
+def _local() -> datetime:
+    return datetime.now(UTC)
