@@ -1181,6 +1181,7 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'tasks.sweep': (
         ('hosts', 'int|str', False, False, True, (), ''),
+        ('foreign', 'bool', False, False, False, (), 'also dead jobs of other consoles'),
     ),
     'vpn.cas.create': (
         ('name', 'str', True, False, False, (), ''),
