@@ -1,4 +1,5 @@
-"""What the demo's database holds: environments, hosts, applications, VPN clients, and the last sight of dead hosts."""
+"""What the demo's database holds: environments, hosts, applications, VPN clients, colleagues, and the last sight of
+dead hosts."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from sqlmodel import Session, col, select
 from data.models import Environment, Host, HostTag
 from drivers.systemd_parse import HostUnits, number
 from drivers.systemd_script import read_answer, snapshot_script
-from opsconsole.demo import applications, vpn
+from opsconsole.demo import applications, attention, vpn
 from opsconsole.demo.answers import Answers
 from opsconsole.demo.catalogue import FLEET, Machine
 from opsconsole.demo.machine import SimMachine
@@ -82,7 +83,8 @@ async def _remember(house: House) -> None:
 
 
 async def _certificates(house: House) -> None:
-    await vpn.fill(house, await house.caller(who(), via="screen"))
+    caller = await house.caller(who(), via="screen")
+    await attention.fill(house, caller, await vpn.fill(house, caller))
 
 
 def _last_sight(ctx: Context, plan: Machine, host: HostFacts) -> Sight:

@@ -56,8 +56,8 @@ class Then(Context):
         return datetime.now(UTC) - self.ago
 
 
-async def fill(house: House, caller: Caller) -> None:
-    """The authority, its clients and their certificates, and a list of today."""
+async def fill(house: House, caller: Caller) -> dict[str, int]:
+    """The authority, its clients and their certificates, and a list of today; answers the clients' ids by city."""
 
     async def call(days: int, operation: str, data: dict[str, Any], confirm: str | None = None, why: str = "") -> Any:
         ctx = Then(house, caller, ago=days * _DAY)
@@ -78,6 +78,7 @@ async def fill(house: House, caller: Caller) -> None:
     await call(1, "vpn.clients.renew", {"id": ids["berlin"], "expiration": 825})
     await call(0, "vpn.crls.sign", {"ca_id": ca["id"]})
     await _sights(house, ids)
+    return ids
 
 
 async def _sights(house: House, ids: dict[str, int]) -> None:

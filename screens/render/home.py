@@ -30,6 +30,13 @@ SECTIONS: Final = {
     "journal": "journal",
 }
 ROLES: Final = {"red": "bad", "amber": "warn", "unknown": "unknown", "busy": "busy", "ok": "ok"}
+_TALLIED: Final = {
+    "bad": "to act on",
+    "warn": "to look at",
+    "unknown": "unknown",
+    "busy": "under way",
+    "ok": "in order",
+}
 WORDS: Final = (("red", "to act on"), ("amber", "to look at"), ("unknown", "unknown"))
 _ORDER: Final = {title: place for place, title in enumerate(SECTIONS.values())}
 _RANK: Final = {role: place for place, role in enumerate(ROLES.values())}
@@ -208,7 +215,7 @@ SPEC: Final[Spec[HomeRow]] = Spec(
     ),
     order=lambda row: (_RANK[row.role], row.place),
     noun="items",
-    state=lambda row: (str(row.state), row.role),
+    state=lambda row: (_TALLIED[row.role], row.role),
     groupings=(
         Grouping(
             "section",
