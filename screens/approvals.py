@@ -46,7 +46,7 @@ class ApprovalsScreen(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="approvals")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="approvals")
         self.pane: ListPane[Asked] = ListPane(table, "approvals")
         yield self.pane
         yield StatusLine()

@@ -70,7 +70,7 @@ class CmdbScreen(CmdbChanging):
 
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="cmdb")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="cmdb")
         self.pane = TreePane(table, self._find)
         yield self.pane
         yield StatusLine()

@@ -77,7 +77,7 @@ class CmdbChanging(ConsoleScreen):
     def _form(self, make: Callable[[CmdbForms], Any]) -> None:
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
         else:
             self.app.push_screen(make(CmdbForms(self.console, client)), self._done)
 

@@ -96,7 +96,7 @@ class GraphScreen(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="graph")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="graph")
         self.pane: ListPane[Link] = ListPane(table, "requirements")
         yield self.pane
         yield StatusLine()

@@ -69,7 +69,7 @@ class HostsScreen(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="hosts")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="hosts")
         self.pane: ListPane[HostRow] = ListPane(table, "hosts")
         yield self.pane
         yield StatusLine()
@@ -232,7 +232,7 @@ class HostsScreen(ConsoleScreen):
     def _open(self, make: Callable[[HostForms], Any]) -> None:
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
             return
         self.app.push_screen(make(HostForms(self.console, client)), self._done)
 
@@ -302,7 +302,15 @@ class HostsScreen(ConsoleScreen):
         self._simple("hosts.deactivate", "taking out of service")
 
     def action_delete(self) -> None:
-        self._simple("hosts.delete", "deleting the host")
+        """One plan for all of them."""
+        found, client = self.targets(), self.console.client
+        if not found or client is None:
+            self._nothing_here()
+            return
+        ids = [row.record.get("id") for row in found]
+        what = Safe(f"deleting the host {found[0].host.name}" if len(found) == 1 else f"deleting {len(found)} hosts")
+        data: Json = {"id": ids[0]} if len(ids) == 1 else {"hosts": ids}
+        self.perform(client, what, {what: Order("hosts.delete", data, what)})
 
     def _simple(self, operation: str, doing: str) -> None:
         found, client = self.targets(), self.console.client

@@ -43,7 +43,7 @@ class HostScreen(ConsoleScreen):
     def compose(self) -> ComposeResult:
         yield HeaderLine()
         with VerticalScroll():
-            yield Static(content(("asking the house …", "dim")), markup=False)
+            yield Static(content(("asking …", "dim")), markup=False)
         yield StatusLine()
 
     def on_mount(self) -> None:

@@ -61,7 +61,7 @@ class PeopleScreen(ConsoleScreen):
         yield Line(id="heading")
         self.panes: dict[str, ListPane[PlainRow]] = {}
         for kind, rows in self.tables.items():
-            table = VirtualTable(rows, ascii=self.console.ascii, empty="asking the house …", id=f"people-{kind}")
+            table = VirtualTable(rows, ascii=self.console.ascii, empty="asking …", id=f"people-{kind}")
             self.panes[kind] = ListPane(table, " · ".join(f"[{k}]" if k == kind else k for k in KINDS))
             self.panes[kind].display = kind == self.kind
             yield self.panes[kind]
@@ -185,7 +185,7 @@ class PeopleScreen(ConsoleScreen):
     def _open(self, make: Callable[[PeopleForms], Any]) -> None:
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
         else:
             self.app.push_screen(make(PeopleForms(self.console, client)), self._done)
 

@@ -23,7 +23,7 @@ LOOK_EVERY: Final = 1.0
 
 _PLAN_CHANGED: Final = Safe("The plan changed since it was shown; this is the new one.")
 _AS_TASK: Final = Safe("a worker does it as a task; t shows how far it is")
-_NEEDS_MORE: Final = Safe("The house asks for more than was given; this is what it expects now.")
+_NEEDS_MORE: Final = Safe("More is asked for than was given; this is what is expected now.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class RecordsScreen(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield self.top()
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="records")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="records")
         self.pane: ListPane[RecordRow] = ListPane(table, self.title_word)
         yield self.pane
         yield StatusLine()

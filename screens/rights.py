@@ -38,7 +38,7 @@ class _Listing(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …")
         self.pane: ListPane[PlainRow] = ListPane(table, self.title_word)
         yield self.pane
         yield StatusLine()

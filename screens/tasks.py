@@ -101,7 +101,7 @@ class TasksScreen(Controlled):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="tasks")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="tasks")
         self.pane: ListPane[TaskRow] = ListPane(table, "tasks")
         yield self.pane
         yield StatusLine()

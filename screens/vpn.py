@@ -73,7 +73,7 @@ class VpnScreen(VpnChanging):
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
         yield Line(id="authorities")
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="vpn")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="vpn")
         self.pane: ListPane[ClientRow] = ListPane(table, "VPN clients")
         self.side = SidePane()
         with Horizontal(classes="beside"):

@@ -58,7 +58,7 @@ class AuthoritiesScreen(ConsoleScreen):
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="authorities")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="authorities")
         self.pane: ListPane[CaRow] = ListPane(table, "certificate authorities")
         self.side = SidePane()
         with Horizontal(classes="beside"):
@@ -170,7 +170,7 @@ class AuthoritiesScreen(ConsoleScreen):
         row, client = self.current, self.console.client
         entry = next(one for one in ca_entries(row, self.console.read_only) if one.id == operation)
         if client is None or not entry.allowed:
-            self.console.say(str(entry.because) or "the house is not there yet", "warn")
+            self.console.say(str(entry.because) or "still starting; try again in a moment", "warn")
             return
         new = operation in {"vpn.cas.create", "vpn.cas.import", "vpn.cas.import_easyrsa"}
         record = dict(row.record) if row is not None and not new else None

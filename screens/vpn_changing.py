@@ -52,7 +52,7 @@ class VpnChanging(ConsoleScreen):
     def _open(self, make: Callable[[VpnForms], Any]) -> None:
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
             return
         self.app.push_screen(make(VpnForms(self.console, client)), self._done)
 

@@ -185,7 +185,7 @@ class VpnSessionsScreen(ConsoleScreen):
     def _order(self, operation: str, data: Json, label: str) -> None:
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
             return
         self.perform(client, Order(operation, data, Safe(label)))
 
@@ -200,7 +200,7 @@ class VpnSessionsScreen(ConsoleScreen):
         """Make a server known; of which authority is asked where there are several."""
         client = self.console.client
         if client is None:
-            self.console.say("the house is not there yet", "warn")
+            self.console.say("still starting; try again in a moment", "warn")
         else:
             self.make_known(client)
 

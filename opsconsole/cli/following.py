@@ -1,4 +1,4 @@
-"""`task list | show | follow | cancel`: short words for tasks, and a task's output as text for people."""
+"""`task list | show | follow | cancel | pause | resume | retry`: short words for tasks, and a task's output as text for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import asyncio
 from opsconsole.cli import output
 from opsconsole.engine.errors import InvalidRequest
 
-_STANDS_FOR = {"list": ["tasks", "list"], "show": ["tasks", "get"], "cancel": ["tasks", "cancel"]}
+_STANDS_FOR = {
+    "list": ["tasks", "list"],
+    "show": ["tasks", "get"],
+    **{verb: ["tasks", verb] for verb in ("cancel", "pause", "resume", "retry")},
+}
 
 
 def as_operation(words: list[str]) -> list[str]:
@@ -16,7 +20,7 @@ def as_operation(words: list[str]) -> list[str]:
     if verb == "follow":
         return words
     if verb not in _STANDS_FOR:
-        raise InvalidRequest("task takes list, show ID, follow ID or cancel ID", field="task")
+        raise InvalidRequest("task takes list, and with an ID show, follow, cancel, pause, resume or retry", field="task")
     return [*_STANDS_FOR[verb], *words[2:]]
 
 

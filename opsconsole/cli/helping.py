@@ -45,7 +45,7 @@ USAGE: dict[str, tuple[str, dict[str, str]]] = {
         "opsconsole task follow ID [--after N]",
         {"--after N": "only what came after this piece; the last number is printed at the end"},
     ),
-    "task cancel": ("opsconsole task cancel ID", {}),
+    **{f"task {verb}": (f"opsconsole task {verb} ID", {}) for verb in ("cancel", "pause", "resume", "retry")},
     "worker": (
         "opsconsole worker [--stay] [--unit]",
         {

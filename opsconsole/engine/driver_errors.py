@@ -23,5 +23,8 @@ def translate(error: driver.DriverError) -> ConsoleError:
     if isinstance(error, (driver.Unreachable, driver.TimedOut, driver.AuthRefused)):
         return HostUnreachable(host=error.host, reason=reason, kind=error.kind)
     if isinstance(error, driver.Unsupported):
-        return NotSupported(what=error.tried, reason=f"{error.host}: {error.message}", host=error.host, kind=error.kind)
+        # The reason first: a narrow list cuts the end, and that it could not be tried is plain from where it stands.
+        remedy = f"; {error.remedy}" if error.remedy else ""
+        said = f"{error.host}: {error.message}: cannot {error.tried}{remedy}"
+        return NotSupported(said, what=error.tried, reason=error.message, host=error.host, kind=error.kind)
     return HostAgentCallFailed(host=error.host, reason=reason, kind=error.kind)

@@ -18,13 +18,14 @@ from opsconsole.engine.errors import (
     NameNotUnique,
     ObjectInUse,
     ObjectNotFound,
+    RequiredFieldMissing,
     StateConflict,
 )
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import difference, record_plan, refuse_if_changed, success
-from opsconsole.engine.registry import Change, Json, Outcome, change
-from opsconsole.hosts.fields import HostFields, Name, OneHost, Ref, Type, hosts_json
-from opsconsole.hosts.lookup import LEVELS, HostFacts, facts_of, find_host, tags_of
+from opsconsole.engine.registry import Change, Input, Json, Outcome, change
+from opsconsole.hosts.fields import HostFields, Name, Ref, Type, hosts_json
+from opsconsole.hosts.lookup import LEVELS, HostFacts, facts_of, find_host, highest_level, tags_of
 
 _COLUMNS = ("name", "cpu", "memory", "os_type", "location", "description", "address", "ssh_port", "ssh_user", "become")
 
@@ -247,45 +248,78 @@ def apply_fields(tx: Session, host: Host, fields: Json) -> None:
     announce(tx, "host", host.id, "updated")
 
 
+class DeleteHosts(Input):
+    """One host by `id` (or its name), or several as `hosts`, in one plan and one transaction."""
+
+    id: Annotated[Ref | None, Field(validation_alias=AliasChoices("id", "host"))] = None
+    hosts: Annotated[
+        list[Ref] | None, Field(min_length=1, max_length=1000, validation_alias=AliasChoices("hosts", "items"))
+    ] = None
+
+    def refs(self) -> list[Ref]:
+        """Those meant; RequiredFieldMissing for neither, InvalidParameter for both."""
+        if self.hosts is None:
+            if self.id is None:
+                raise RequiredFieldMissing(field="id")
+            return [self.id]
+        if self.id is not None:
+            raise InvalidParameter(field="hosts", reason="give either id or hosts")
+        return self.hosts
+
+
 @change(
     "hosts.delete",
     summary="Delete a host",
     permission="host.delete_host",
-    input=OneHost,
+    input=DeleteHosts,
     danger="high",
     reversible=False,
     objects=("host",),
+    bulk=True,
     key="D",
 )
-class Delete(Change[OneHost]):
+class Delete(Change[DeleteHosts]):
     audit_kind = "host"
     op_type = "delete"
 
     async def plan(self) -> Plan:
         def work(tx: Session) -> Plan:
-            host = find_host(tx, self.ctx.caller, self.input.id, permission="host.delete_host")
-            refuse_in_use(tx, host)
-            facts = facts_of(tx, [host])[0]
-            grants = tx.exec(select(HostGrant).where(HostGrant.host_id == host.id)).all()
-            warnings = [f"{len(grants)} permissions on it go with it"] if grants else []
+            found = [find_host(tx, self.ctx.caller, ref, permission="host.delete_host") for ref in self.input.refs()]
+            hosts = list({host.id: host for host in found}.values())
+            facts = facts_of(tx, hosts)
+            what = f"the host {hosts[0].name}" if len(hosts) == 1 else f"{len(hosts)} hosts"
+            machines = "the machine itself is" if len(hosts) == 1 else "the machines themselves are"
             return record_plan(
                 "hosts.delete",
-                f"delete the host {host.name} from the records; the machine itself is not touched",
-                [host_target(facts, _all_fields(tx, host), {"deleted": True}, warnings)],
+                f"delete {what} from the records; {machines} not touched",
+                [self._target(tx, host, fact) for host, fact in zip(hosts, facts, strict=True)],
                 self.input,
                 undo=None,
-                level=facts.level,
+                level=highest_level(facts),
             )
 
         return await self.ctx.database.read(work)
 
-    def record(self, tx: Session, outcomes: list[Outcome]) -> Any:
-        host = reload(tx, outcomes[0].target)
+    def _target(self, tx: Session, host: Host, facts: HostFacts) -> Target:
         refuse_in_use(tx, host)
-        tx.delete(host)
-        tx.flush()
-        announce(tx, "host", outcomes[0].target.id, "deleted")
+        grants = tx.exec(select(HostGrant).where(HostGrant.host_id == host.id)).all()
+        warnings = [f"{len(grants)} permissions on it go with it"] if grants else []
+        return host_target(facts, _all_fields(tx, host), {"deleted": True}, warnings)
+
+    def record(self, tx: Session, outcomes: list[Outcome]) -> Any:
+        for outcome in outcomes:
+            if outcome.state != "done":
+                continue
+            host = reload(tx, outcome.target)
+            refuse_in_use(tx, host)
+            tx.delete(host)
+            tx.flush()
+            announce(tx, "host", outcome.target.id, "deleted")
         return success()
+
+    @classmethod
+    def narrow(cls, given: Json, targets: list[Json]) -> Json:
+        return {"hosts": [int(str(target["id"])) for target in targets]}
 
 
 def _all_fields(tx: Session, host: Host) -> Json:

@@ -14,7 +14,7 @@ from drivers.runner import Runner
 from opsconsole.engine.canonical import digest
 from opsconsole.engine.context import TaskWork
 from opsconsole.engine.errors import InvalidParameter, NotSupported, StateConflict, StepFailed, StepTimedOut
-from opsconsole.engine.plan import Plan, Target
+from opsconsole.engine.plan import Plan, Target, some
 from opsconsole.engine.registry import Change, Input, Json, change
 from opsconsole.hosts.fields import LongText, Ref
 from opsconsole.hosts.lookup import HostFacts, highest_level, visible_hosts
@@ -68,10 +68,11 @@ class ExecuteOnHosts(Change[Execute]):
             if "\0" in step:
                 raise InvalidParameter(field=f"steps.{number}", reason="it has a NUL byte")
         count = f"{len(given.steps)} steps" if len(given.steps) > 1 else _first_line(given.steps[0])
-        where = ", ".join(host.name for host in hosts[:5]) + (f" and {len(hosts) - 5} more" if len(hosts) > 5 else "")
+        names = [host.name for host in hosts]
+        where = f"{', '.join(names)}: {count}" if len(names) <= 3 else f"{len(names)} hosts: {count} ({some(names)})"
         return Plan(
             operation="hosts.execute",
-            summary=given.description or f"run {count} on {where}",
+            summary=given.description or f"run on {where}",
             targets=tuple(self._target(host) for host in hosts),
             verification="the exit status of each step, written down by the host itself",
             undo=None,

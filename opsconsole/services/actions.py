@@ -7,6 +7,7 @@ notices what carries our own connection. What counts as done is in `verify.py`; 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from drivers.errors import Refused, TimedOut, Unreachable
@@ -20,7 +21,7 @@ from opsconsole.engine.errors import (
     ServiceActionUnknown,
     StateConflict,
 )
-from opsconsole.engine.plan import Plan, Target
+from opsconsole.engine.plan import Plan, Target, some
 from opsconsole.engine.registry import Change, Outcome, change
 from opsconsole.hosts.lookup import highest_level
 from opsconsole.services import observe, selfcut, verify
@@ -84,11 +85,9 @@ class ServiceChange(Change[ServiceTargets]):
             for unit in await self._units(sight, item.name):
                 targets.append(self._target(sight, unit))
                 dependents += self._hits(sight, unit)
-        named = ", ".join(dict.fromkeys(f"{t.host}/{t.name}" for t in targets[:5]))
-        more = f" and {len(targets) - 5} more" if len(targets) > 5 else ""
         return Plan(
             operation=self.operation_id(),
-            summary=f"{self.verb.replace('_', '-')} {named}{more}",
+            summary=f"{self.verb.replace('_', '-')} {_named(targets)}",
             targets=tuple(targets),
             verification=verify.SAID[self.verb],
             undo=_UNDO.get(self.verb),
@@ -229,6 +228,17 @@ class ServiceChange(Change[ServiceTargets]):
         items = [{"host": target["host"], "name": f"{target['name']}.service"} for target in targets]
         kept = {key: value for key, value in given.items() if key in {"action", "limit"}}
         return {**kept, "items": items}
+
+
+def _named(targets: Sequence[Target]) -> str:
+    """What is acted on, in a line: up to three by name, more by their number first, since a narrow list cuts the end."""
+    names = list(dict.fromkeys(f"{target.host}/{target.name}" for target in targets))
+    if len(names) <= 3:
+        return ", ".join(names)
+    same = {target.name for target in targets}
+    if len(same) == 1:
+        return f"{same.pop()} on {len(names)} hosts: {some([str(target.host) for target in targets])}"
+    return f"{len(names)} services: {some(names)}"
 
 
 def before(unit: UnitState, now: float) -> dict[str, Any]:

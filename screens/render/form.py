@@ -53,7 +53,7 @@ class Field:
 
     @property
     def label(self) -> str:
-        return self.name.replace("_", " ")
+        return self.name.replace("__gt", " from").replace("__lt", " until").replace("_", " ")
 
 
 class Wrong(ValueError):
@@ -167,6 +167,8 @@ def shown(field: Field, value: Any) -> str:
         return "\n".join(" ".join(shlex.quote(f"{name}={one}") for name, one in row.items()) for row in value)
     if field.kind in ("json", "rows"):
         return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return str(value)
 
 

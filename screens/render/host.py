@@ -69,6 +69,11 @@ class Host:
     def up(self) -> bool:
         return self.state == "ok"
 
+    @property
+    def answers(self) -> bool:
+        """Whether it lets us in; one without systemd does, though it shows no units."""
+        return self.state in ("ok", "unsupported")
+
 
 def parse_host(data: Mapping[str, object], seen: Seen) -> Host:
     """A host from the event's JSON, with `seen` brought up to date; what is missing is unknown, never ok."""
@@ -121,7 +126,10 @@ def span(seconds: float) -> str:
 
 
 def age_cell(host: Host, now: float) -> Cell:
-    """How old what is shown of this host is: `3s`, `stale 2m`, `down 2m`, `never`."""
+    """How old what is shown of this host is: `3s`, `stale 2m`, `down 2m`, `never`; `-` where there is nothing to
+    show, as on a host without systemd."""
+    if host.seen.at is None and host.answers:
+        return Cell(Safe("-"), "muted")
     if host.seen.at is None:
         return Cell(
             Safe("…" if host.state == "connecting" else "never"), "busy" if host.state == "connecting" else "bad"

@@ -22,6 +22,7 @@ KINDS: Final = {
     "module_grant": "module grants",
     "resource_grant": "object grants",
 }
+_NEAR: Final = 300 * 86400.0
 ROLES: Final = {"done": "ok", "failed": "bad", "refused": "warn", "unknown": "unknown", "skipped": "muted"}
 
 
@@ -57,11 +58,19 @@ def parse(record: Mapping[str, Any]) -> RecordRow:
         at=timestamp(record.get("op_time")) or 0.0,
         operator=Safe(record.get("operator")),
         operation=Safe(record.get("operation_id")),
-        target=join([part for part in (Safe(target.get("kind")), Safe(target.get("name"))) if part], " "),
+        target=_on(target, _mapping(record.get("op_detail")).get("host")),
         result=str(Safe(record.get("result"))),
         what=_what(record),
         record=record,
     )
+
+
+def _on(target: Mapping[str, Any], host: object) -> Safe:
+    """What it was done to: `host web-1`, and of what is on a host also where: `service web-1/nginx`."""
+    kind, name = Safe(target.get("kind")), Safe(target.get("name"))
+    if host and kind != "host" and name:
+        name = join([Safe(host), name], "/")
+    return join([part for part in (kind, name) if part], " ")
 
 
 def thing_of(record: Mapping[str, Any]) -> Thing | None:
@@ -97,6 +106,14 @@ def short(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def lately(at: float, now: float) -> Safe:
+    """Date and time for a narrow column: the year only where it would not be plain."""
+    if not at:
+        return Safe("")
+    plain = -_NEAR < now - at < _NEAR
+    return Safe(time.strftime("%m-%d %H:%M:%S" if plain else "%Y-%m-%d %H:%M", time.localtime(at)))
+
+
 def moment(at: float) -> Safe:
     return Safe(time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else "")
 
@@ -114,7 +131,7 @@ def _field(row: RecordRow, name: str) -> str:
 
 SPEC: Final[Spec[RecordRow]] = Spec(
     columns=(
-        Column("at", "WHEN", lambda row, view: Cell(moment(row.at)), lambda row: row.at, 19, 19),
+        Column("at", "WHEN", lambda row, view: Cell(lately(row.at, view.now)), lambda row: row.at, 14, 16),
         Column("operator", "WHO", lambda row, view: Cell(row.operator), lambda row: row.operator, 5, 16),
         Column(
             "result",
@@ -186,7 +203,7 @@ def _facts(record: Mapping[str, Any]) -> Iterator[tuple[str, str, Safe, Safe, bo
         "who": record.get("operator"),
         "from": record.get("source"),
         "operation": record.get("operation_id"),
-        "on": f"{target.get('kind') or ''} {target.get('name') or ''} ({target.get('id') or 'no id'})",
+        "on": f"{_on(target, _mapping(record.get('op_detail')).get('host'))} ({target.get('id') or 'no id'})",
         "environment": record.get("environment"),
         "result": record.get("result"),
         "error": record.get("error"),

@@ -41,8 +41,10 @@ def outcomes(results: Iterable[Mapping[str, Any]]) -> dict[str, Outcome]:
 
 
 def tally(found: Iterable[Outcome]) -> Safe:
-    """`18 done, 1 failed, 1 unknown`."""
+    """`18 done, 1 failed, 1 unknown`; of one target only what became of it."""
     counts = Counter(outcome.state for outcome in found)
+    if counts.total() == 1:
+        return Safe(next(iter(counts)))
     order = sorted(counts, key=lambda state: -_ORDER.index(state))
     return join((Safe(f"{counts[state]} {state}") for state in order), ", ")
 

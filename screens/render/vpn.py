@@ -176,9 +176,10 @@ def _connected(row: ClientRow, view: View) -> Cell:
 
 
 def last_seen(row: ClientRow, now: float) -> Safe:
-    """`up 2h` while it is connected, else `3h ago on gw-1`; empty when nobody ever saw it."""
+    """`up 2h on gw-1` while it is connected, else `3h ago on gw-1`; empty when nobody ever saw it."""
     if row.session is not None:
-        return Safe("now" if row.session.since is None else f"up {span(now - row.session.since)}")
+        up = "now" if row.session.since is None else f"up {span(now - row.session.since)}"
+        return Safe(f"{up} on {row.session.server}")
     if row.seen is None or row.seen.since is None:
         return Safe("")
     return Safe(f"{span(now - row.seen.since)} ago on {row.seen.server}")
@@ -219,7 +220,7 @@ CLIENTS: Final[Spec[ClientRow]] = Spec(
         Column("name", "CLIENT", lambda row, view: Cell(row.name), lambda row: row.name.lower(), 10, 30),
         Column("left", "LEFT", _days, lambda row: row.ends, 9, 9, right=True, volatile=True),
         Column("ca", "CA", lambda row, view: Cell(row.ca, "muted"), lambda row: row.ca.lower(), 6, 24),
-        Column("on", "CONNECTED ON", _connected, lambda row: row.session.server if row.session else "~", 12, 24),
+        Column("on", "CONNECTED ON", _connected, lambda row: row.session.server if row.session else "~", 12, 24, above=100),
         Column(
             "since", "LAST SEEN", _last_seen, _by_sight, 15, 26, above=70, stretch=True, volatile=True,
         ),

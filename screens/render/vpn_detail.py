@@ -34,7 +34,7 @@ def client_text(row: ClientRow, data: Mapping[str, Any] | None, now: float, plai
         ),
     ]
     if data is None:
-        return Content("\n").join([*lines, content(("asking the house …", "dim"))])
+        return Content("\n").join([*lines, content(("asking …", "dim"))])
     if "not known" in data:
         return Content("\n").join([*lines, *_pairs(("not known", Safe(data["not known"])))])
     lines += _pairs(("password", Safe("set" if data.get("has_password") else "none: its key leaves unprotected")))
@@ -139,7 +139,7 @@ def ca_text(row: CaRow, now: float, plain: bool) -> Content:
 def horizon(row: CaRow, plain: bool) -> list[Content]:
     """One line per month in which somebody ends, the nearest first, as long as the most of them is full."""
     if row.valid is None:
-        return [content(("asking the house …", "dim"))]
+        return [content(("asking …", "dim"))]
     over = (f"{row.expired} expired", CONTENT_STYLES["bad" if row.expired else "muted"])
     lines = [content(f"{row.valid} valid, ", over, f", {row.revoked} revoked")]
     most = max((count for _, count in row.months), default=1)

@@ -168,7 +168,7 @@ class Desk(Console):
     async def _call(self, call: Call) -> None:
         client = self.client
         if client is None:
-            self.say("the house is not open yet; try again in a moment", "warn")
+            self.say("still starting; try again in a moment", "warn")
         elif call.streams:
             self.say(f"{call.operation} never ends; its screen shows it, and headless: opsconsole call", "warn")
         elif call.reads:

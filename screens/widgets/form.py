@@ -280,7 +280,7 @@ class Form(ConsoleModal[Any]):
 
     @work(group="send", exit_on_error=False)
     async def send(self, data: Json) -> None:
-        self._say("asking the house …", "busy")
+        self._say("asking …", "busy")
         try:
             answer = await self._submit(data)
         except OperationFailed as error:
@@ -297,7 +297,7 @@ class Form(ConsoleModal[Any]):
         """The error goes to its field, where there is one."""
         name = (error.field or "").partition(".")[0].partition("[")[0]
         row = next((row for row in self.rows if row.field.name == name), None)
-        self._say("the house says no" if row else error.message, "bad")
+        self._say("refused; see the field" if row else error.message, "bad")
         if row is not None:
             row.say(error.message)
             row.input.focus()

@@ -58,7 +58,7 @@ def fleet_heading(
         environment=worst.environment if worst else Safe(""),
         level=worst.level if worst else "",
         others=max(len({host.environment for host in seen}) - 1, 0),
-        up=sum(host.up for host in hosts),
+        up=sum(host.answers for host in hosts),
         total=len(hosts),
         read_only=read_only,
         frozen=frozen,

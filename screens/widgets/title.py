@@ -15,7 +15,8 @@ def summary(rows: Rows[Any]) -> Safe:
     What an action would act on comes first: a narrow window cuts the end.
     """
     total, visible = len(rows.records), rows.visible_count
-    parts = [f"{total} {rows.spec.noun}" if visible == total else f"{visible} of {total} {rows.spec.noun}"]
+    noun = singular(rows.spec.noun) if total == 1 else rows.spec.noun
+    parts = [f"{total} {noun}" if visible == total else f"{visible} of {total} {noun}"]
     if rows.marks:
         hidden = rows.marking.hidden()
         parts.append(f"{len(rows.marks)} marked" + (f" ({hidden} hidden by filter)" if hidden else ""))
@@ -33,3 +34,8 @@ def summary(rows: Rows[Any]) -> Safe:
     if rows.working:
         parts.append("sorting …")
     return join((Safe(part) for part in parts if part), " · ")
+
+
+def singular(noun: str) -> str:
+    """One of what a list counts: `authorities` is one authority."""
+    return f"{noun[:-3]}y" if noun.endswith("ies") else noun.removesuffix("s")

@@ -200,6 +200,32 @@ async def test_host_in_use_and_local_stay(bench: Bench) -> None:
         await bench.call(root, "hosts.update", {"id": "local", "name": "other"})
 
 
+async def test_several_hosts_are_deleted_by_one_plan_or_not_at_all(bench: Bench) -> None:
+    root = await bench.user("root", admin=True)
+    ids = [await bench.host(name) for name in ("a", "b", "c")]
+    with pytest.raises(RequiredFieldMissing):
+        await bench.plan(root, "hosts.delete", {})
+    with pytest.raises(InvalidParameter) as both:
+        await bench.plan(root, "hosts.delete", {"id": "a", "hosts": ["b"]})
+    assert both.value.field == "hosts"
+    plan = await bench.plan(root, "hosts.delete", {"hosts": ["a", ids[1], "b"]})
+    assert [target["name"] for target in plan["targets"]] == ["a", "b"]
+    with pytest.raises(StateConflict):
+        await bench.call(root, "hosts.delete", {"hosts": ["a", "local"]}, confirm="2 default", reason="x")
+    eve = await bench.user("eve")
+    with pytest.raises(ConsoleError) as refused:
+        await bench.call(eve, "hosts.delete", {"hosts": ["a", "b"]}, confirm="2 default", reason="x")
+    assert refused.value.exit_status == 3
+    with pytest.raises(ConfirmationRequired) as asked:
+        await bench.call(root, "hosts.delete", {"hosts": ["a", "b"]})
+    assert (asked.value.data["rung"], asked.value.data["expect"]) == (3, "2 default")
+    await bench.call(root, "hosts.delete", {"hosts": ["a", "b"]}, confirm="2 default", reason="sold")
+    left = await bench.call(root, "hosts.list", {})
+    assert [host["name"] for host in left["results"]] == ["local", "c"]
+    gone = [row.target_name for row in await bench.journal() if row.operation == "hosts.delete" and row.kind == "host"]
+    assert sorted(gone) == ["a", "b"]
+
+
 async def test_the_slower_of_two_writers_is_told_what_changed(bench: Bench) -> None:
     root = await bench.user("root", admin=True)
     await bench.host("web", cpu=2)

@@ -58,7 +58,7 @@ def test_an_incident_over_a_slow_line(terminal: Terminal, line: SlowLine) -> Non
     time.sleep(3 * DELAY)
     assert "Type 1" in terminal.picture()
     terminal.keys("BSpace", "Enter")
-    terminal.see("restarting app-1/shop-api: 1 done", within=40)
+    terminal.see("restarting app-1/shop-api: done", within=40)
     # The journal follows through resizes, and leads back.
     terminal.keys("l")
     terminal.see("journal app-1/shop-api", "following", within=30)

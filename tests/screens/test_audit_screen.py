@@ -14,13 +14,13 @@ from opsconsole.client import Json, OperationFailed
 from screens.app import OpsConsole
 from screens.audit import AuditScreen, verdict
 from screens.records import HistoryScreen, RecordScreen
-from screens.render.record import FIELDS, SPEC, fields_of, parse, thing_of
+from screens.render.record import FIELDS, SPEC, fields_of, lately, parse, thing_of
 from screens.shell.answer import AnswerScreen
 from screens.text import Safe
 from screens.widgets.form import Form
 from screens.widgets.rows import View
 from tests.screens.fake import HOSTILE, NOW, FakeClient, iso
-from tests.screens.support import check_snapshot, console, screen_text, until
+from tests.screens.support import FixedClock, check_snapshot, console, screen_text, until
 
 
 def record(number: int, **more: Any) -> Json:
@@ -101,6 +101,9 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_the_journal_in_a_table(size: tuple[int, int]) -> None:
     async with journal(House(), size) as (app, pilot, screen):
+        screen.table._clock = FixedClock.time
+        screen.table.tick()
+        await pilot.pause()
         check_snapshot(app, f"journal-{size[0]}")
         screen.go_to("4")
         await pilot.press("enter")
@@ -210,3 +213,13 @@ def test_every_cell_is_safe_whatever_the_house_says() -> None:
             for part in FIELDS.columns:
                 assert type(part.cell(row, View(NOW)).text) is Safe
     assert thing_of({}) is None
+
+
+def test_what_is_on_a_host_says_where() -> None:
+    """Who restarted nginx is asked of one host."""
+    nginx = {"kind": "service", "id": "3/nginx.service", "name": "nginx"}
+    row = parse(record(1, target=nginx, op_detail={"host": "web3"}))
+    assert row.target == "service web3/nginx"
+    assert parse(record(1, op_detail={"host": "web1"})).target == "host web1"
+    assert lately(NOW, NOW + 60) != lately(NOW, NOW + 400 * 86400)
+    assert len(lately(NOW, NOW + 60)) == 14

@@ -119,7 +119,7 @@ async def test_what_the_house_expects_is_asked_for_and_nothing_else() -> None:
         await pilot.press("enter")
         await until(pilot, lambda: "asks for more" in screen_text(app) and "Type nginx" in screen_text(app))
         await pilot.press(*"nginx", "enter", *"because", "enter")
-        await until(pilot, lambda: "restarting web1/nginx: 1 done" in screen_text(app))
+        await until(pilot, lambda: "restarting web1/nginx: done" in screen_text(app))
         assert client.calls[-1][2:] == ("nginx", "because")
 
 
@@ -139,7 +139,7 @@ async def test_five_hundred_targets_scroll() -> None:
         assert time.monotonic() - started < 5.0
         assert "web30/nginx" in screen_text(app)
         await pilot.press(*"500", "enter")
-        await until(pilot, lambda: "1 done" in screen_text(app) or "500 done" in screen_text(app))
+        await until(pilot, lambda: ": done" in screen_text(app) or "500 done" in screen_text(app))
 
 
 def test_progress_in_words() -> None:

@@ -294,6 +294,7 @@ def test_results_never_make_unknown_done() -> None:
     assert [outcome.state for outcome in found.values()] == ["done", "unknown", "failed"]
     assert found["c/x"].why == "timeout"
     assert tally(found.values()) == "1 done, 1 unknown, 1 failed"
+    assert tally([next(iter(found.values()))]) == next(iter(found.values())).state
     assert worst(found.values()) == "bad"
     assert worst([]) == "ok"
 
