@@ -133,7 +133,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ('hosts.change_status', 'Change the life-cycle status of a host (attached, inited, raw, offline)', 'host.edit_host', 'high', 'task', ('host',), '', 'opsconsole.hosts.status', False, False),
     ('hosts.create', 'Add a host', 'module.host.add_host', 'low', 'write', ('host',), '', 'opsconsole.hosts.changes', False, False),
     ('hosts.deactivate', 'Take a host out of service (change status to offline)', 'host.deactivate_host', 'high', 'task', ('host',), '', 'opsconsole.hosts.status', False, False),
-    ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, False),
+    ('hosts.delete', 'Delete a host', 'host.delete_host', 'high', 'write', ('host',), 'D', 'opsconsole.hosts.changes', False, True),
     ('hosts.execute', 'Run commands on hosts, step by step, and keep what they print', 'host.login_host', 'high', 'task', ('host',), 'E', 'opsconsole.hosts.execute', False, True),
     ('hosts.export', 'Export hosts as CSV or JSON, with the filters of hosts.list', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.export', False, False),
     ('hosts.get', 'Show one host', 'host.view_host', 'none', 'read', ('host',), '', 'opsconsole.hosts.reads', False, False),
@@ -921,7 +921,8 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
         ('id', 'int|str', True, False, False, (), ''),
     ),
     'hosts.delete': (
-        ('id', 'int|str', True, False, False, (), ''),
+        ('id', 'int|str', False, False, False, (), ''),
+        ('hosts', 'int|str', False, False, True, (), ''),
     ),
     'hosts.execute': (
         ('hosts', 'int|str', True, False, True, (), ''),

@@ -220,7 +220,10 @@ CLIENTS: Final[Spec[ClientRow]] = Spec(
         Column("name", "CLIENT", lambda row, view: Cell(row.name), lambda row: row.name.lower(), 10, 30),
         Column("left", "LEFT", _days, lambda row: row.ends, 9, 9, right=True, volatile=True),
         Column("ca", "CA", lambda row, view: Cell(row.ca, "muted"), lambda row: row.ca.lower(), 6, 24),
-        Column("on", "CONNECTED ON", _connected, lambda row: row.session.server if row.session else "~", 12, 24, above=100),
+        Column(
+            "on", "CONNECTED ON", _connected, lambda row: row.session.server if row.session else "~", 12, 24,
+            above=100,
+        ),
         Column(
             "since", "LAST SEEN", _last_seen, _by_sight, 15, 26, above=70, stretch=True, volatile=True,
         ),
