@@ -231,7 +231,7 @@ class ServiceChange(Change[ServiceTargets]):
 
 
 def _named(targets: Sequence[Target]) -> str:
-    """What is acted on, in a line: up to three by name, more by their number first, since a narrow list cuts the end."""
+    """What is acted on, in a line: up to three by name, more by their number first, as a narrow list cuts the end."""
     names = list(dict.fromkeys(f"{target.host}/{target.name}" for target in targets))
     if len(names) <= 3:
         return ", ".join(names)
