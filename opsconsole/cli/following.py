@@ -20,7 +20,7 @@ def as_operation(words: list[str]) -> list[str]:
     if verb == "follow":
         return words
     if verb not in _STANDS_FOR:
-        raise InvalidRequest("task takes list, and with an ID show, follow, cancel, pause, resume or retry", field="task")
+        raise InvalidRequest("task takes list, or an ID after show, follow, cancel, pause, resume, retry", field="task")
     return [*_STANDS_FOR[verb], *words[2:]]
 
 
