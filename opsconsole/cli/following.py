@@ -1,4 +1,4 @@
-"""`task list | show | follow | cancel | pause | resume | retry`: short words for tasks, and a task's output as text for people."""
+"""`task list | show | follow | cancel | …`: short words for tasks, and a task's output as text for people."""
 
 from __future__ import annotations
 
