@@ -145,6 +145,8 @@ async def test_what_is_left_in_the_background_goes_on(place: Place) -> None:
     await asyncio.sleep(0.3)
     assert await place.sh(f"ps -o stat= -p {pid}")
     assert (await detached.look(place.runner, spec.name)).state == "absent"
+    # Nothing is kept of what it says from now on: the one who wrote it down is gone.
+    assert await place.sh(f"ls -l /proc/[0-9]*/fd/1 2>/dev/null | grep '{spec.name}.*/out' || true") == ""
     assert await place.sh(f"kill {pid}; sleep 0.1; ps -o stat= -p {pid} | grep -v Z || true") == ""
 
 
