@@ -20,7 +20,7 @@ Wants=network-online.target
 [Service]
 ExecStart={program} worker --stay
 Environment=OPSCONSOLE_HOME={home}
-Restart=always
+{more}Restart=always
 RestartSec=5
 KillSignal=SIGTERM
 TimeoutStopSec=60
@@ -28,6 +28,12 @@ NoNewPrivileges=no
 
 [Install]
 WantedBy={wanted}
+"""
+
+
+_ELSEWHERE = """\
+# mode 0600, with the line OPSCONSOLE_DATABASE_URL=...; without it the unit does not start
+EnvironmentFile={home}/worker.env
 """
 
 
@@ -51,7 +57,10 @@ def unit_text() -> str:
 
     program = shlex.join([sys.executable, "-P", "-m", "opsconsole"])
     wanted = "multi-user.target" if os.geteuid() == 0 else "default.target"
-    return _UNIT.format(program=program, home=locations.home(), wanted=wanted)
+    # An address with a password is not for a file that everybody may read.
+    elsewhere = bool(os.environ.get("OPSCONSOLE_DATABASE_URL"))
+    more = _ELSEWHERE.format(home=locations.home()) if elsewhere else ""
+    return _UNIT.format(program=program, home=locations.home(), wanted=wanted, more=more)
 
 
 async def _work(*, stay: bool) -> int:

@@ -7,7 +7,8 @@ it to be unknown.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,6 +35,9 @@ from opsconsole.engine.errors import (
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.registry import Change, Operation, Outcome
 from opsconsole.house import translate as translate_data
+
+_FRESH, _TRIES = 5.0, 3
+"""Seconds after which what was looked at before an effect is looked at again, and how often."""
 
 
 @dataclass(slots=True)
@@ -74,7 +78,7 @@ async def one_target(work: Work, outcome: Outcome) -> None:
     except Exception as error:
         # Its text may hold what was given; the log of errors has it, without values.
         await asyncio.to_thread(note, error)
-        outcome.error = bug(error, f"; what happened to {target.name} is not known").as_json()
+        outcome.error = bug(type(error).__name__, f"; what happened to {target.name} is not known").as_json()
 
 
 async def settle(change: Change[Any], outcomes: list[Outcome]) -> None:
@@ -87,8 +91,25 @@ async def settle(change: Change[Any], outcomes: list[Outcome]) -> None:
         await asyncio.to_thread(note, error)
 
 
-def bug(error: BaseException, more: str = "") -> UnexpectedError:
-    return UnexpectedError(f"a bug of ours ({type(error).__name__}), written down in log/errors.log{more}")
+def bug(kind: str, more: str = "") -> UnexpectedError:
+    return UnexpectedError(f"a bug of ours ({kind}), written down in log/errors.log{more}")
+
+
+async def fresh(start: Callable[[], Awaitable[list[str]]]) -> list[str]:
+    """`start` right before an effect. When it took long (a slow database, a machine that slept in the middle) somebody
+    else may have come since it was committed, so it is asked again."""
+    lost: list[str] = []
+    for _ in range(_TRIES):
+        begun = _now()
+        lost = await start()
+        if lost or _now() - begun < _FRESH:
+            break
+    return lost
+
+
+def _now() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def interrupted(target: Target) -> OutcomeUnknown:

@@ -247,7 +247,7 @@ def _start(tx: Session, work: Work, position: int, target: Target) -> list[str]:
 async def _execute_one(work: Work, together: Together, position: int, outcome: Outcome) -> None:
     target = outcome.target
     try:
-        lost: list[str] = await together.write(lambda tx: _start(tx, work, position, target))
+        lost = await execute.fresh(lambda: together.write(lambda tx: _start(tx, work, position, target)))
     except (UserDisabled, NotSignedIn) as error:
         outcome.state, outcome.error = "failed", error.as_json()
     else:

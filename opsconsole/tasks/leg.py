@@ -54,6 +54,23 @@ class Progress:
     held: list[Item] = field(default_factory=list)
 
 
+class Trouble(Exception):
+    """A database, or the machine, was in the way; the task is not at fault. The text is the kind and nothing else."""
+
+
+class Bug(Exception):
+    """A mistake of ours; the text is its kind and nothing else."""
+
+
+async def told(error: Exception) -> Trouble | Bug:
+    """Written down in the log of errors, and without its text, which may hold statements, values and secrets."""
+    if isinstance(error, (Trouble, Bug)):
+        return error
+    await asyncio.to_thread(note, error)
+    outside = isinstance(error, (DataError, SQLAlchemyError, OSError)) or type(error).__module__.startswith("dbos")
+    return Trouble(type(error).__name__) if outside else Bug(type(error).__name__)
+
+
 class Leg:
     """Called by the workflow in this order: `take_up`, `begin`, `wave` for each and `heard` with its answer, `end`.
     `perform` is all of it."""
@@ -200,7 +217,7 @@ class Leg:
         gone: ConsoleError | None = None
         lost: list[str] = []
         try:
-            lost = await patient_write(self.house, start)
+            lost = await execute.fresh(lambda: patient_write(self.house, start))
         except (UserDisabled, NotSignedIn) as error:
             gone = error
         if gone is not None:
@@ -323,14 +340,12 @@ class Leg:
             return await work
         except Superseded:
             return "superseded"
-        except (DataError, SQLAlchemyError, OSError):
-            raise
         except Exception as error:
-            if type(error).__module__.startswith("dbos"):
-                raise
-            await asyncio.to_thread(note, error)
+            known = await told(error)
+            if isinstance(known, Trouble):
+                raise known from None
             with contextlib.suppress(Superseded):
-                await record.break_off(self.house, self.task_id, self.attempt, execute.bug(error))
+                await record.break_off(self.house, self.task_id, self.attempt, execute.bug(str(known)))
             return "broken off"
 
     async def _has_run(self) -> bool:

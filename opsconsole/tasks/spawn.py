@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 LOCK = "worker.lock"
 LOG = "worker.log"
-_LEFT_OUT = ("SSH_AUTH_SOCK", "SSH_CONNECTION", "SSH_CLIENT", "SSH_TTY", "SSH_ORIGINAL_COMMAND", "DISPLAY", "TMUX")
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_.*|TZ|TMPDIR|XDG_RUNTIME_DIR|VIRTUAL_ENV|PYTHON.*|OPSCONSOLE_.*|PG.*"
+    r"|SSL_CERT_.*|(?:[a-z]+|[A-Z]+)_(?:proxy|PROXY)|COVERAGE.*"
+)
+"""What of the environment a worker needs. The rest is the operator's: his agent, his terminal, his cloud's password."""
 
 
 def ensure(house: House) -> None:
@@ -26,7 +31,7 @@ def ensure(house: House) -> None:
         return
     if house.database.dialect == "sqlite" and _locked(house.home):
         return
-    environment = {name: value for name, value in os.environ.items() if name not in _LEFT_OUT}
+    environment = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
     environment["OPSCONSOLE_HOME"] = str(house.home)
     with (house.home / LOG).open("ab") as errors:
         subprocess.Popen(

@@ -46,11 +46,13 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._outdated = False
+        self._leaving = False
         self._busy_at = time.monotonic()
 
     def arrive(self, task_id: str) -> Leg:
         """A workflow has begun here."""
         leg = Leg(self.house, task_id, self.id, self._gates)
+        leg.halt.leave = self._leaving
         self._legs[task_id] = leg
         return leg
 
@@ -143,6 +145,7 @@ class Worker:
 
     async def _hand_over(self) -> None:
         """Nothing new is begun; what the next worker can attach to is left as it is, the rest may end first."""
+        self._leaving = True
         for leg in self._legs.values():
             leg.halt.leave = True
         until = time.monotonic() + _GRACE_SECONDS

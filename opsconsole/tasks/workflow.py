@@ -15,7 +15,7 @@ from typing import Protocol
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from opsconsole.house import House
-from opsconsole.tasks.leg import GO, Leg
+from opsconsole.tasks.leg import GO, Leg, told
 from opsconsole.tasks.output import Superseded
 
 APPLICATION_VERSION = "1"
@@ -66,11 +66,14 @@ async def _end(leg: Leg) -> str:
 
 
 async def _unless_left(leg: Leg, work: Callable[..., Awaitable[str]], *given: int) -> str:
-    """A step that is not ours any more never ends here: its result belongs to the worker that goes on with it."""
+    """A step that is not ours any more never ends here: its result belongs to the worker that goes on with it. What
+    it raises is kept by DBOS in clear, so only its kind gets there."""
     try:
         said = await (work(*given) if given else work(leg))
     except Superseded:
         said = ""
+    except Exception as error:
+        raise await told(error) from None
     if said == "" or leg.halt.leave:
         if said == "" and _Here.place is not None:
             _Here.place.leave(leg)

@@ -10,22 +10,24 @@ from typing import Any
 import pytest
 from sqlmodel import Session, select, update
 
-from data.errors import SchemaMismatch
+from data.errors import DatabaseUnavailable, SchemaMismatch
 from data.models import Approval, Job, Task
 from data.models import Worker as WorkerRow
 from drivers.errors import AuthRefused
-from opsconsole.cli import waiting
-from opsconsole.engine import audit, clock, holder, leases
+from opsconsole.cli import waiting, working
+from opsconsole.engine import audit, clock, execute, holder, leases
 from opsconsole.engine.context import Context
 from opsconsole.engine.errors import LeaseHeld
 from opsconsole.engine.plan import Target
 from opsconsole.house import House
-from opsconsole.tasks import attached, jobs, workers
+from opsconsole.tasks import attached, jobs, spawn, workers
+from opsconsole.tasks.leg import Trouble
 from opsconsole.tasks.options import TaskOptions
+from opsconsole.tasks.output import Superseded
 from opsconsole.tasks.worker import Worker
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import Probe
-from tests.opsconsole.tasks.conftest import perform, submit, until
+from tests.opsconsole.tasks.conftest import leg_of, perform, submit, until
 from tests.opsconsole.tasks.test_second_person import ask, task_of, wary
 
 __all__ = ["wary"]
@@ -238,3 +240,65 @@ async def test_who_waits_for_a_task_that_waits_for_him_is_told(
     assert await perform(small_bench, task_id) == "waiting"
     with pytest.raises(waiting.TaskWaits, match="credentials"):
         await asyncio.wait_for(waiting.to_its_end(Context(small_bench.house, ada), task_id), 20)
+
+
+async def test_asleep_between_the_fence_and_the_effect(
+    small_bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was suspended right after "in flight" was committed wakes up hours later: it looks again first."""
+    ada = await small_bench.user("ada", MAY)
+    task_id = await submit(small_bench, ada, {"count": 1})
+    leg = leg_of(small_bench, task_id)
+    await leg.take_up()
+    await leg.begin()
+    slept = [0.0, 3600.0, 3600.0, 3600.0]
+    monkeypatch.setattr(execute, "_now", lambda: slept.pop(0) if len(slept) > 1 else slept[0])
+    real = execute.start_target
+
+    def start(tx: Session, work: Any, position: int, target: Target) -> list[str]:
+        found = real(tx, work, position, target)
+        tx.execute(update(Task).values(attempt=7))
+        return found
+
+    monkeypatch.setattr(execute, "start_target", start)
+    with pytest.raises(Superseded):
+        await leg.wave(0)
+    assert probe.executed == []
+
+
+async def test_what_is_in_the_way_is_no_bug_and_ends_nothing(small_bench: Bench, probe: type[Probe]) -> None:
+    ada = await small_bench.user("ada", MAY)
+    task_id = await submit(small_bench, ada, {"count": 1})
+    leg = leg_of(small_bench, task_id)
+    await leg.take_up()
+
+    async def away() -> str:
+        raise DatabaseUnavailable("geheim", remedy="wait")
+
+    with pytest.raises(Trouble, match=r"^DatabaseUnavailable$"):
+        await leg.guarded(away())
+    assert (await small_bench.call(ada, "tasks.get", {"id": task_id}))["state"] == "running"
+    assert await perform(small_bench, task_id) == "finished"
+
+
+async def test_a_worker_inherits_nothing_of_the_operators(small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *_, env, **__: given.append(env))
+    for name in ("AWS_SECRET_ACCESS_KEY", "OS_PASSWORD", "SSH_AUTH_SOCK", "VAULT_TOKEN"):
+        monkeypatch.setenv(name, "geheim")
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    await asyncio.to_thread(spawn.ensure, small_bench.house)
+    [environment] = given
+    assert "geheim" not in environment.values()
+    assert environment["OPSCONSOLE_HOME"] == str(small_bench.house.home)
+    assert environment["https_proxy"] == "http://proxy:3128"
+    assert environment["PATH"]
+
+
+def test_the_unit_names_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a worker of the unit works on the database that is meant, or does not start."""
+    monkeypatch.delenv("OPSCONSOLE_DATABASE_URL", raising=False)
+    assert "EnvironmentFile" not in working.unit_text()
+    monkeypatch.setenv("OPSCONSOLE_DATABASE_URL", "postgresql://u:geheim@db/x")
+    assert "EnvironmentFile=" in working.unit_text()
+    assert "geheim" not in working.unit_text()

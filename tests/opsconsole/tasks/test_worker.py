@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -119,6 +121,75 @@ def test_no_secret_and_no_input_in_the_workflows_own_tables(place: Place) -> Non
         kept = _dump(place.url)
     assert task_id.encode() in kept
     assert b"a-word-of-the-script" not in kept
+
+
+BROKEN = """
+import asyncio, os
+from opsconsole.house import House
+from opsconsole.tasks.leg import Leg
+from opsconsole.tasks.worker import Worker
+
+async def wave(self, number):
+    raise ValueError("INSERT INTO x VALUES ('a-word-in-an-error')")
+
+async def main():
+    Leg.wave = wave
+    await Worker(House.open(), stay=False).run()
+    os._exit(0)
+
+asyncio.run(main())
+"""
+
+
+def test_what_a_bug_says_is_not_kept_by_the_workflows_and_ends_the_task(tmp_path: Path) -> None:
+    """DBOS keeps the exception of a step in clear: statements and values with it, if it were let."""
+    tmp_path.chmod(0o700)
+    place = Place(tmp_path, None)
+    (tmp_path / "settings.toml").write_text("worker_idle = 1.0\n", "utf-8")
+    try:
+        place.json("jobs", "list")
+        with (tmp_path / "worker.lock").open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            task_id = place.execute("true")
+            more = {"env": place.environment(), "capture_output": True, "text": True, "timeout": 120}
+            subprocess.run([sys.executable, "-P", "-c", BROKEN], check=True, **more)  # type: ignore[call-overload]
+            task = place.task(task_id)
+        assert (task["state"], task["results"][0]["state"]) == ("failed", "skipped")
+        assert "a bug of ours (ValueError)" in task["error"]["message"]
+        for path in tmp_path.glob("*.db*"):
+            assert b"a-word-in-an-error" not in path.read_bytes(), path
+    finally:
+        place.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of its own takes root")
+def test_the_disk_of_the_home_is_full_for_a_while(tmp_path: Path) -> None:
+    """What runs on hosts goes on, and is taken down when there is room again: no byte lost, none twice, one effect."""
+    home, effects = tmp_path / "home", tmp_path / "effects"
+    home.mkdir(mode=0o700)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", str(home)], check=True)
+    place = Place(home, None)
+    try:
+        place.worker()
+        task_id = place.execute(
+            f"for i in $(seq 1 60); do echo line $i; sleep 0.1; done; echo x >> {effects}", "echo two"
+        )
+        place.until_output(task_id, "line 5\n")
+        with contextlib.suppress(OSError), (home / "filler").open("wb", buffering=0) as filler:
+            for _ in range(64 * 1024):
+                filler.write(bytes(4096))
+        time.sleep(8)
+        stuck = place.output_so_far(task_id)
+        (home / "filler").unlink()
+        task = place.ended(task_id)
+        assert "line 60\n" not in stuck
+        assert (task["state"], task["attempt"]) == ("finished", 1)
+        assert effects.read_text("utf-8") == "x\n"
+        assert place.output(task_id) == "".join(f"line {i}\n" for i in range(1, 61)) + "two\n"
+        assert place.run("audit", "verify").returncode == 0
+    finally:
+        place.close()
+        subprocess.run(["umount", "-l", str(home)], check=True)
 
 
 def _dump(url: str) -> bytes:
