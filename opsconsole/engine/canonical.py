@@ -18,7 +18,7 @@ def utc_text(moment: datetime) -> str:
     """ISO 8601 in UTC with `Z` and microseconds; a naive moment is an error, never a guess."""
     if moment.tzinfo is None:
         raise ValueError("a time without zone")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
 
 
 def _plain(value: Any) -> Any:

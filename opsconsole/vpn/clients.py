@@ -112,12 +112,11 @@ async def list_clients(ctx: Context, query: ListClients) -> Json:
     now = ctx.now()
 
     def work(tx: Session) -> Json:
-        columns = [col(getattr(VpnClient, name)) for name in _COLUMNS]
-        sight = (col(VpnClientSight.server), col(VpnClientSight.seen_at))
-        mine = col(VpnClientSight.client_id) == col(VpnClient.id)
-        joined = core_select(*columns, *sight).select_from(VpnClient).outerjoin(VpnClientSight, mine)
-        statement: Any = joined.where(*_filters(tx, ctx, query))
-        page = cursor_page(tx, statement, col(VpnClient.id), cursor=query.cursor, size=query.size, largest=LARGEST)
+        client, sight = VpnClient.__table__, VpnClientSight.__table__  # type: ignore[attr-defined]
+        joined = client.outerjoin(sight, sight.c.client_id == client.c.id)
+        columns = [*(client.c[name] for name in _COLUMNS), sight.c.server, sight.c.seen_at]
+        statement: Any = core_select(*columns).select_from(joined).where(*_filters(tx, ctx, query))
+        page = cursor_page(tx, statement, client.c.id, cursor=query.cursor, size=query.size, largest=LARGEST)
         return page.document("clients", lambda row: _listed(row, now))
 
     return await ctx.database.read(work)
@@ -126,7 +125,9 @@ async def list_clients(ctx: Context, query: ListClients) -> Json:
 def _listed(row: Sequence[Any], now: datetime) -> Json:
     values = dict(zip(_COLUMNS, row, strict=False))
     server, seen_at = row[len(_COLUMNS) : len(_COLUMNS) + 2]
-    return client_json(values, now) | {"last_seen": seen_json(server, seen_at)}
+    found = client_json(values, now)
+    found["last_seen"] = seen_json(server, seen_at)
+    return found
 
 
 def _filters(tx: Session, ctx: Context, query: ListClients) -> list[ColumnElement[bool]]:
