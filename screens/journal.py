@@ -78,6 +78,7 @@ class JournalScreen(ConsoleScreen):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "back", "back", id="journal.back", show=False),
+        Binding("a", "actions", "actions", id="journal.actions"),
         Binding("ctrl+r", "reload", "read again", id="journal.reload"),
     ]
 
@@ -114,6 +115,20 @@ class JournalScreen(ConsoleScreen):
     def action_back(self) -> None:
         if not self.pane.step_back():
             super().action_back()
+
+    def action_actions(self) -> None:
+        """What can be done to the services whose lines these are; what comes of it follows here."""
+        named = [target for target in self.targets if target[1]]
+        if named:
+            self.act(named)
+        else:
+            self.console.say("this is the journal of whole hosts; services are acted on from 1 services", "warn")
+
+    @work(group="choose", exclusive=True, exit_on_error=False)
+    async def act(self, targets: list[Target]) -> None:
+        from screens.services_menu import choose
+
+        await choose(self.console, self.client, targets)
 
     def action_reload(self) -> None:
         self.pane.log_view.clear()

@@ -16,7 +16,7 @@ from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
 from screens.render.host import Host
 from screens.render.service import SPEC, Item
-from screens.services_actions import ACTIONS, Target, action, entries, order, possible
+from screens.services_actions import ACTIONS, Target
 from screens.services_detail import DetailPane
 from screens.services_state import Difference, Fleet, merge
 from screens.services_view import Narrowing
@@ -354,23 +354,10 @@ class ServicesScreen(ConsoleScreen):
     @work(group="choose", exclusive=True, exit_on_error=False)
     async def choose_action(self, client: Client, targets: list[Target]) -> None:
         """The action menu, with what the host says is possible now."""
-        from screens import services_waves
-        from screens.widgets.menu import Menu
+        from screens.services_menu import choose
 
-        title = Safe("/".join(targets[0])) if len(targets) == 1 else Safe(f"{len(targets)} marked services")
-        try:
-            available = await possible(client, targets)
-        except OperationFailed as error:
-            self.console.say_failure(f"asking about {title}", error)
-            return
-        shown = entries(available, self.console.read_only)
-        if len(targets) > 1:
-            shown.append(services_waves.entry(self.console.read_only))
-        chosen = await self.app.push_screen_wait(Menu(title, shown))
-        if chosen == services_waves.IN_WAVES:
-            await self.app.push_screen_wait(services_waves.form(self.console, client, targets, available))
-        elif chosen:
-            self.perform(client, chosen, targets)
+        await choose(self.console, client, targets)
+        self._show_detail()
 
     def action_act(self, name: str) -> None:
         targets, client = self.targets(), self.console.client
@@ -382,9 +369,7 @@ class ServicesScreen(ConsoleScreen):
     @work(group="act", exit_on_error=False)
     async def perform(self, client: Client, name: str, targets: list[Target]) -> None:
         """Plan, confirm, call, report. The screen stays live meanwhile."""
-        from screens.performing import Performing
+        from screens.services_menu import perform
 
-        wanted = order(action(name), targets)
-        with reported(self.console, wanted.label):
-            await Performing(self.console, client).finish(wanted)
+        await perform(self.console, client, name, targets)
         self._show_detail()

@@ -146,11 +146,16 @@ def _status(item: Item, view: View) -> Cell:
     return Cell(Safe(f"{glyph(role, view.ascii)} {word}"), role)
 
 
+def _why(host: Host) -> str:
+    """Why a host shows nothing, without what its row says already: which host, and that it is down."""
+    return host.error.removeprefix(f"{host.name} cannot be reached: ").removeprefix(f"{host.name}: ")
+
+
 def _name(item: Item, view: View) -> Cell:
     if item.service is None:
         word, role = state_word(item.host.state)
         way_out = "K trusts its key · " if item.host.state in ("host_key_unknown", "host_key_changed") else ""
-        return Cell(Safe(way_out + (item.host.error or f"({word})")), role, until="age")
+        return Cell(Safe(way_out + (_why(item.host) or f"({word})")), role, until="age")
     return _text(item, f"  {item.service.name}" if item.service.parent else item.service.name)
 
 

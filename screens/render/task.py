@@ -179,8 +179,9 @@ class TargetNews:
             self._told[result.get("position")] = state
             said = error.get("message") if isinstance(error, Mapping) else error
             check = result.get("check") if state == "unknown" else None
-            text = join([Safe(STATES.get(state, state)), *(Safe(part) for part in (said, check) if part)], " · ")
             host, source = _from(result)
+            said = Safe(said).removeprefix(f"{host}: ")
+            text = join([Safe(STATES.get(state, state)), *(Safe(part) for part in (said, check) if part)], " · ")
             at = timestamp(result.get("finished_at")) or timestamp(result.get("started_at"))
             news.append(LogLine(at, host, source, _LEVELS.get(state, NO_LEVEL), Safe(f"— {text}")))
         return news

@@ -29,7 +29,7 @@ Submit = Callable[[Json], Awaitable[Any]]
 """Takes what was typed; answers None when the operator thought better of it, and then the form stays."""
 
 Choices = Callable[[], Awaitable[Sequence[str]]]
-LABEL: Final = 16
+LABEL: Final = 18
 KEYS: Final = "* is needed · enter next · ctrl+s go on · esc leave"
 _SEVERAL_LINES: Final = ("long", "rows", "json")
 _SHOWN_CHOICES: Final = 500

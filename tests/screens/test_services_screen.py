@@ -397,6 +397,28 @@ async def test_journal_of_marks_follows_and_says_gaps() -> None:
         await until(pilot, lambda: app.screen is screen and "services.journal.follow" in client.closed)
 
 
+async def test_what_failed_is_restarted_from_its_journal() -> None:
+    client = FakeClient()
+    client.available = {"restart": {"allowed": True, "because": ""}}
+    async with console(client) as (app, pilot, screen):
+        screen.table.move_to("web1:web1/nginx.service")
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, JournalScreen))
+        await pilot.press("a")
+        await until(pilot, lambda: isinstance(app.screen, Menu))
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.pause(0.35)
+        await pilot.press("enter")
+        await until(pilot, lambda: "restarting web1/nginx: done" in screen_text(app))
+        assert isinstance(app.screen, JournalScreen)
+        assert [operation for operation, *_ in client.calls if operation == "services.restart"] == ["services.restart"]
+        await pilot.press("q", "J")
+        await until(pilot, lambda: isinstance(app.screen, JournalScreen))
+        await pilot.press("a")
+        await until(pilot, lambda: "journal of whole hosts" in screen_text(app))
+
+
 async def test_a_host_row_has_a_journal_and_no_actions_of_services() -> None:
     client = FakeClient()
     async with console(client) as (app, pilot, screen):
