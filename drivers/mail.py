@@ -41,12 +41,14 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """One text to one or several people, who do not see each other: each gets a message of his own."""
+    """One text to one or several people, who do not see each other: each gets a message of his own. `key` makes the
+    Message-ID: the same one says that it is the same message again."""
 
     sender: str
     to: Sequence[str]
     subject: str
     text: str
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,13 @@ def check_address(address: str) -> str:
     return address
 
 
+def check_key(key: str) -> str:
+    """The key itself; ValueError for what could end a header or the name in it."""
+    if not key.isascii() or not key.replace("-", "").isalnum():
+        raise ValueError(f"{key!r} is no key of a message")
+    return key
+
+
 def message(mail: Mail, to: str) -> EmailMessage:
     """The message as it is sent. Nothing in subject or text can become a header: line ends in a subject are blanks,
     and an address is checked."""
@@ -74,7 +83,8 @@ def message(mail: Mail, to: str) -> EmailMessage:
     made["To"] = check_address(to)
     made["Subject"] = "".join(sign if sign.isprintable() else " " for sign in mail.subject)[:_MAX_SUBJECT]
     made["Date"] = formatdate(localtime=False)
-    made["Message-ID"] = make_msgid(domain=mail.sender.rpartition("@")[2])
+    domain = mail.sender.rpartition("@")[2]
+    made["Message-ID"] = f"<{check_key(mail.key)}@{domain}>" if mail.key else make_msgid(domain=domain)
     made["Auto-Submitted"] = "auto-generated"
     made.set_content("".join(sign if sign.isprintable() or sign in "\n\t" else " " for sign in mail.text) + "\n")
     return made

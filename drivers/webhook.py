@@ -38,8 +38,11 @@ def problem(url: str) -> str | None:
     return None
 
 
-async def post(url: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, ca_file: str | None = None) -> None:
-    """Send the object; returns when it was taken (2xx). `timeout` seconds is for each step of it. Raises
+async def post(
+    url: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, ca_file: str | None = None, key: str = ""
+) -> None:
+    """Send the object; returns when it was taken (2xx). `key` goes into the header Idempotency-Key: the same one says
+    that it is the same message again. `timeout` seconds is for each step of it. Raises
     DriverError, in which the path of the address is never named, because it often is a secret."""
     wrong = problem(url)
     if wrong is not None:
@@ -48,7 +51,7 @@ async def post(url: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, c
     host = str(parts.hostname)
     try:
         async with asyncio.timeout(timeout + 1):
-            status = await asyncio.to_thread(_send, parts, json.dumps(body).encode(), timeout, ca_file)
+            status = await asyncio.to_thread(_send, parts, json.dumps(body).encode(), timeout, ca_file, key)
     except TimeoutError:
         raise TimedOut(host, _TRIED, f"no answer in {timeout:g} s") from None
     except ssl.SSLCertVerificationError as error:
@@ -63,7 +66,7 @@ async def post(url: str, body: Mapping[str, Any], *, timeout: float = TIMEOUT, c
         raise Refused(host, _TRIED, f"it answered {status}", code="busy" if status in {429, 503} else "")
 
 
-def _send(parts: SplitResult, body: bytes, timeout: float, ca_file: str | None) -> int:
+def _send(parts: SplitResult, body: bytes, timeout: float, ca_file: str | None, key: str) -> int:
     host, path = str(parts.hostname), (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     connection: http.client.HTTPConnection
     if parts.scheme == "https":
@@ -73,6 +76,8 @@ def _send(parts: SplitResult, body: bytes, timeout: float, ca_file: str | None) 
         connection = http.client.HTTPConnection(host, parts.port, timeout=timeout)
     try:
         headers = {"Content-Type": "application/json", "User-Agent": "opsconsole", "Connection": "close"}
+        if key:
+            headers["Idempotency-Key"] = key
         connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         answer.read(_MAX_ANSWER)

@@ -71,4 +71,5 @@ AREAS = (
     "opsconsole.tasks.timers",
     "opsconsole.home.show",
     "opsconsole.home.looked_after",
+    "opsconsole.home.notices",
 )

@@ -154,6 +154,8 @@ OPERATIONS: tuple[Operation, ...] = (
     ('jobs.list', 'List the timers, what is overdue, and who keeps time', 'public', 'none', 'read', (), '', 'opsconsole.tasks.timers', False, False),
     ('leases.list', 'List what is being worked on now, by whom and for how long', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.leases', False, False),
     ('leases.steal', 'Take a lease from its holder, with a reason; he does nothing more to what it stands for', 'self', 'high', 'action', ('lease',), '', 'opsconsole.journal.leases', False, False),
+    ('notices.list', 'List what was to be told outside (webhook, mail), newest first, and whether it was', 'self | module.audit.view_audit', 'none', 'read', ('notice',), '', 'opsconsole.home.notices', False, False),
+    ('notices.retry', 'Try once more to tell what was given up, or waits for its next try', 'self | module.audit.view_audit', 'low', 'action', ('notice',), '', 'opsconsole.home.notices', False, False),
     ('reviews.close', "Close the review of a break-glass, with a note; one's own only where nobody else could", 'self', 'low', 'action', ('review',), '', 'opsconsole.approvals.reviews', False, False),
     ('reviews.list', 'List what was done without its second person (break-glass), newest first', 'self', 'none', 'read', ('review',), '', 'opsconsole.approvals.reviews', False, False),
     ('runs.get', 'Show one run with the outcome of each target', 'self | module.audit.view_audit', 'none', 'read', (), '', 'opsconsole.journal.runs', False, False),
@@ -1033,6 +1035,14 @@ OPTIONS: dict[str, tuple[Option, ...]] = {
     ),
     'leases.steal': (
         ('resource', 'str', True, False, False, (), ''),
+    ),
+    'notices.list': (
+        ('page', 'int', False, False, False, (), ''),
+        ('page_size', 'int', False, False, False, (), ''),
+        ('state', 'str', False, False, False, ('waiting', 'sent', 'given_up'), ''),
+    ),
+    'notices.retry': (
+        ('id', 'str', True, False, False, (), ''),
     ),
     'reviews.close': (
         ('id', 'str', True, False, False, (), ''),

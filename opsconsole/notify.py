@@ -45,11 +45,12 @@ async def notify(house: House, subject: str, text: str, *, to: Sequence[str] = (
     return Notified(sent.accepted, refused)
 
 
-async def deliver(house: House, subject: str, text: str, to: Sequence[str]) -> mail.Sent:
-    """The same, with every failure raised as a ConsoleError; NotSupported when no mail server is set."""
+async def deliver(house: House, subject: str, text: str, to: Sequence[str], *, key: str = "") -> mail.Sent:
+    """The same, with every failure raised as a ConsoleError; NotSupported when no mail server is set. `key` names the
+    message for whoever gets it twice."""
     server = await server_of(house)
     try:
-        return await mail.send(server, mail.Mail(sender_of(house), to, f"[opsconsole] {subject}", text))
+        return await mail.send(server, mail.Mail(sender_of(house), to, f"[opsconsole] {subject}", text, key))
     except DriverError as error:
         raise translate(error) from error
     except ValueError as error:

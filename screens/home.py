@@ -38,6 +38,7 @@ _ACTIONS: Final = {
     "close": ("reviews.close", "C", "close the review"),
     "approve": ("approvals.approve", "A", "approve"),
     "perform": ("approvals.perform", "X", "do what was approved"),
+    "retry": ("notices.retry", "T", "tell it again"),
     "looked_after": ("home.looked_after", "L", "looked after: say what was found"),
 }
 
@@ -60,6 +61,7 @@ class HomeScreen(ConsoleScreen):
         Binding("C", "close", "close review", id="home.close"),
         Binding("A", "approve", "approve", id="home.approve"),
         Binding("X", "perform", "do it", id="home.perform", show=False),
+        Binding("T", "retry", "tell again", id="home.retry", show=False),
         Binding("L", "looked_after", "looked after", id="home.looked_after"),
         Binding("a", "actions", "actions", id="home.actions"),
         Binding("ctrl+r", "refresh", "refresh", id="home.refresh", show=False),
@@ -228,6 +230,9 @@ class HomeScreen(ConsoleScreen):
 
     def action_perform(self) -> None:
         self._order("approvals.perform", "doing")
+
+    def action_retry(self) -> None:
+        self._order("notices.retry", "telling again:")
 
     def _order(self, operation: str, doing: str) -> None:
         row, client = self.current, self.console.client

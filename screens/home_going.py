@@ -133,6 +133,7 @@ _WAYS: Final[dict[str, Go]] = {
     "certificate_authority": _authority,
     "vpn_crl": _authority,
     "vpn_server": _answer("vpn.servers.get", lambda row: {"id": int(row.id)}),
+    "notice": _answer("notices.list", lambda row: {}),
     "lease": _answer("leases.list", lambda row: {"resource": row.name}),
     "token": _person,
     "user": _person,

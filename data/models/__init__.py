@@ -16,7 +16,7 @@ from data.models.access import (
 from data.models.approvals import Approval, Review
 from data.models.cmdb import AppInstance, Application, ApplicationRequirement, Production, ResponsePerson
 from data.models.columns import UtcDateTime, utc_now
-from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, LookedAfter, Run, RunTarget, Setting
+from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, LookedAfter, Notice, Run, RunTarget, Setting
 from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
 from data.models.tasks import Job, Task, TaskOutput, Worker
 from data.models.vpn import CertificateAuthority, VpnCertificate, VpnClient, VpnCrl
@@ -47,6 +47,7 @@ __all__ = [
     "LoginSession",
     "LookedAfter",
     "ModuleGrant",
+    "Notice",
     "PasswordReset",
     "Production",
     "ResponsePerson",

@@ -185,6 +185,34 @@ class LookedAfter(Record, table=True):
     note: str
 
 
+class Notice(Record, table=True):
+    """Outbox of what is told outside (`channel` webhook or mail): written with what it tells of (`about` is its id).
+
+    `state` is waiting, sent or given_up. `recipients` are those still to be told; `next_at` is the next try, moved on
+    by whoever tries, so that nobody else does meanwhile.
+    """
+
+    __tablename__ = "notice"
+    __table_args__ = (
+        Index("ix_notice_state_next_at", "state", "next_at"),
+        Index("ix_notice_about", "about"),
+    )
+
+    id: str = Field(primary_key=True)
+    channel: str
+    event: str
+    about: str
+    body: dict[str, Any] = Field(default_factory=dict, sa_type=JSON_TYPE)
+    recipients: list[str] = Field(default_factory=list, sa_type=JSON_TYPE)
+    actor_id: int | None = None
+    state: str = "waiting"
+    attempts: int = 0
+    created_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    next_at: datetime = Field(default_factory=utc_now, sa_type=UtcDateTime)
+    sent_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    last_error: str | None = None
+
+
 class Setting(Record, table=True):
     """One setting of the whole installation."""
 

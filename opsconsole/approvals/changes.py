@@ -13,7 +13,7 @@ from data.models import Approval
 from opsconsole.approvals.lookup import Replanned, approval_json, find_approval, given_again, objection, replan
 from opsconsole.approvals.reads import OneApproval
 from opsconsole.engine import approvals as engine
-from opsconsole.engine import authorise, dispatch
+from opsconsole.engine import authorise, dispatch, outbox
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
@@ -27,7 +27,6 @@ from opsconsole.engine.errors import (
 )
 from opsconsole.engine.given import bound, split
 from opsconsole.engine.ids import uuid7
-from opsconsole.engine.notify import tell
 from opsconsole.engine.perform import plan_change
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import record_plan
@@ -157,13 +156,12 @@ class AskForApproval(Change[Request]):
             task.state, task.waiting_for, task.approval_id = "waiting", "approval", row.id
             write(tx, task)
         outcomes[0].target = replace(outcomes[0].target, id=row.id)
-        return approval_json(row, self.ctx.caller, now) | {
-            "approval_id": row.id,
-            "eligible": list(outcomes[0].target.after["could_approve"]),
-        }
+        answer = approval_json(row, self.ctx.caller, now)
+        outbox.put(tx, house, "approval_requested", answer, actor_id=self.ctx.caller.user_id)
+        return answer | {"approval_id": row.id, "eligible": list(outcomes[0].target.after["could_approve"])}
 
     async def told(self, answer: Any) -> None:
-        answer["not_told"] = await tell(self.ctx.house, "approval_requested", answer)
+        answer["not_told"] = await outbox.send(self.ctx.house, answer["id"], "approval_requested")
 
 
 class _Decide(Change[Any]):
@@ -235,13 +233,19 @@ class _Decide(Change[Any]):
         because = objection(again, row) if again is not None else "no user any more"
         if again is None or because is not None:
             raise StateConflict(f"{ctx.caller.username} may not {self.verb} it any more: {because}")
-        engine.settle(tx, row, self.state, again, self.input.reason, now)
-        return approval_json(row, ctx.caller, now)
+        return self._decided(tx, row, again)
+
+    def _decided(self, tx: Session, row: Approval, by: Caller) -> Json:
+        now = self.ctx.now()
+        engine.settle(tx, row, self.state, by, self.input.reason, now)
+        answer = approval_json(row, self.ctx.caller, now)
+        outbox.put(tx, self.ctx.house, f"approval_{self.state}", answer, actor_id=by.user_id)
+        return answer
 
     async def told(self, answer: Any) -> None:
         if answer["task_id"] is not None and self.state == "approved":
             await self.ctx.house.begin_task(answer["task_id"])
-        answer["not_told"] = await tell(self.ctx.house, f"approval_{self.state}", answer)
+        answer["not_told"] = await outbox.send(self.ctx.house, answer["id"], f"approval_{self.state}")
 
 
 def _known(tx: Session, approval_id: str) -> Approval:
@@ -332,8 +336,7 @@ class Withdraw(_Decide):
         now = self.ctx.now()
         row = engine.locked(tx, self.input.id)
         refuse_state(row, self.possible_in, self.verb, now)
-        engine.settle(tx, row, self.state, self.ctx.caller, self.input.reason, now)
-        return approval_json(row, self.ctx.caller, now)
+        return self._decided(tx, row, self.ctx.caller)
 
 
 @stand_in(

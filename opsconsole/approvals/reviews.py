@@ -16,11 +16,10 @@ from data.models import Review
 from opsconsole.approvals.changes import Reason
 from opsconsole.approvals.lookup import Closing, closing, review_json, visible_reviews
 from opsconsole.engine import approvals as engine
-from opsconsole.engine import authorise
+from opsconsole.engine import authorise, outbox
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import Subject
 from opsconsole.engine.errors import ObjectNotFound, PermissionDenied, StateConflict
-from opsconsole.engine.notify import tell
 from opsconsole.engine.pages import Paged, page_of
 from opsconsole.engine.plan import Plan, Target
 from opsconsole.engine.records import record_plan
@@ -136,11 +135,16 @@ class CloseReview(Change[Close]):
         tx.add(row)
         tx.flush()
         announce(tx, "review", row.id, "updated", run_id=row.run_id)
-        return review_json(tx, row, caller)
+        answer = review_json(tx, row, caller)
+        outbox.put(tx, self.ctx.house, self._event, answer, actor_id=caller.user_id)
+        return answer
+
+    @property
+    def _event(self) -> str:
+        return "review_self_closed" if self._himself else "review_closed"
 
     async def told(self, answer: Any) -> None:
-        event = "review_self_closed" if self._himself else "review_closed"
-        answer["not_told"] = await tell(self.ctx.house, event, answer)
+        answer["not_told"] = await outbox.send(self.ctx.house, answer["id"], self._event)
 
 
 def _known(tx: Session, review_id: str) -> Review:

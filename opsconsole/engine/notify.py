@@ -1,62 +1,65 @@
-"""Who is told outside the console, once something is committed: whatever the settings name.
+"""Who is told outside the console: a webhook and mail, as the settings name them. When and how often is the outbox's.
 
-Telling is a courtesy. The inbox is the truth, so what cannot be told is said in the answer and fails nothing.
+Telling is a courtesy and fails nothing: the inbox, the journal and the home screen are the truth.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from drivers.errors import DriverError
-from opsconsole.engine.bugs import note
-from opsconsole.engine.driver_errors import translate
-from opsconsole.engine.errors import ConsoleError
 from opsconsole.engine.registry import Json
 
 if TYPE_CHECKING:
     from opsconsole.house import House
-
-Notifier = Callable[["House", Json], Awaitable[None]]
-"""Sends one message (`event`, and what is in it); raises DriverError or ConsoleError."""
 
 _TOLD = (
     "id", "operation", "summary", "why", "state", "level", "requester", "reason", "requested_at", "expires_at",
     "decided_by", "decision_reason", "who", "opened_at", "run_id", "task_id",
 )  # fmt: skip
 
+Send = Callable[["House", str, Json, Sequence[str]], Awaitable[tuple[list[str], str]]]
+"""Sends one message under its lasting id to these addresses (a webhook knows its own). Answers the addresses that are
+still to be told, and why; raises DriverError or ConsoleError when nobody was."""
 
-async def _webhook(house: House, message: Json) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """`to` says whom the settings of this house name, None when it tells nobody this way."""
+
+    to: Callable[[House], list[str] | None]
+    send: Send
+
+
+def message(event: str, about: Any) -> Json:
+    """What goes out of an answer: no input, no plan, no secret."""
+    return {"event": event} | {name: about[name] for name in _TOLD if about.get(name) is not None}
+
+
+async def _webhook(house: House, key: str, body: Json, to: Sequence[str]) -> tuple[list[str], str]:
     from drivers import webhook
 
-    if house.settings.webhook:
-        await webhook.post(house.settings.webhook, message, ca_file=house.settings.webhook_ca or None)
+    await webhook.post(house.settings.webhook, body, ca_file=house.settings.webhook_ca or None, key=key)
+    return [], ""
 
 
-async def _mail(house: House, message: Json) -> None:
+async def _mail(house: House, key: str, body: Json, to: Sequence[str]) -> tuple[list[str], str]:
     from opsconsole import notify
 
-    if house.settings.notify_to and notify.is_set(house):
-        subject = f"{str(message['event']).replace('_', ' ')}: {message.get('summary', '')}"[:200]
-        lines = [f"{name}: {value}" for name, value in message.items()]
-        await notify.deliver(house, subject.replace("\n", " "), "\n".join(lines), house.settings.notify_to)
+    subject = f"{str(body['event']).replace('_', ' ')}: {body.get('summary', '')}"[:200]
+    lines = [f"{name}: {value}" for name, value in body.items()]
+    sent = await notify.deliver(house, subject.replace("\n", " "), "\n".join(lines), to, key=key)
+    return [address for address, _ in sent.refused], "; ".join(f"{address}: {said}" for address, said in sent.refused)
 
 
-NOTIFIERS: list[Notifier] = [_webhook, _mail]
+def _mail_to(house: House) -> list[str] | None:
+    from opsconsole import notify
+
+    return list(house.settings.notify_to) or None if notify.is_set(house) else None
 
 
-async def tell(house: House, event: str, about: Any) -> str | None:
-    """Tell everybody configured; answers what went wrong, for the operator. No input and no plan goes out."""
-    message = {"event": event} | {name: about[name] for name in _TOLD if about.get(name) is not None}
-    wrong = []
-    for notifier in NOTIFIERS:
-        try:
-            await notifier(house, message)
-        except DriverError as error:
-            wrong.append(translate(error).message)
-        except ConsoleError as error:
-            wrong.append(error.message)
-        except Exception as error:
-            note(error)
-            wrong.append(f"a bug of ours ({type(error).__name__})")
-    return "; ".join(wrong) or None
+CHANNELS: dict[str, Channel] = {
+    "webhook": Channel(lambda house: [] if house.settings.webhook else None, _webhook),
+    "mail": Channel(_mail_to, _mail),
+}

@@ -17,13 +17,12 @@ from sqlmodel import Session
 
 from data.feed import announce
 from data.models import Review
-from opsconsole.engine import approvals, audit
+from opsconsole.engine import approvals, audit, outbox
 from opsconsole.engine.canonical import utc_text
 from opsconsole.engine.context import Context
 from opsconsole.engine.errors import ApprovalRequired, BreakGlassOff, ConfirmationRequired
 from opsconsole.engine.given import bound
 from opsconsole.engine.ids import uuid7
-from opsconsole.engine.notify import tell
 from opsconsole.engine.plan import Confirmation, Plan
 from opsconsole.engine.registry import Input, Json, Operation
 
@@ -134,19 +133,11 @@ async def required(ctx: Context, operation: Operation, plan: Plan, wanted: Confi
 @contextlib.asynccontextmanager
 async def loud(ctx: Context, second: Second | None, agreed: Json) -> AsyncIterator[None]:
     """While the change runs, tell those outside that it runs without its second person. It delays nothing, and what
-    cannot be told stands in the journal and in the review."""
+    cannot be told now is told later: it was written with the review."""
     if second is None or second.approval_id is not None:
         yield
         return
-    about = {
-        "id": agreed[KIND],
-        "operation": second.operation.id,
-        "summary": second.plan.summary,
-        "level": second.plan.level,
-        "who": ctx.caller.username,
-        "reason": second.reason,
-    }
-    telling = asyncio.create_task(tell(ctx.house, KIND, about), name=f"tell {agreed[KIND]}")
+    telling = asyncio.create_task(outbox.send(ctx.house, agreed[KIND], KIND), name=f"tell {agreed[KIND]}")
     try:
         yield
     finally:
@@ -174,6 +165,14 @@ def _open_review(tx: Session, ctx: Context, second: Second, *, run_id: str | Non
     tx.add(review)
     tx.flush()
     announce(tx, "review", review.id, "created", run_id=run_id)
+    about: dict[str, Any] = {
+        "id": review.id,
+        "operation": review.operation,
+        "summary": review.summary,
+        "level": review.level,
+    }
+    about |= {"who": review.who, "reason": review.reason, "run_id": run_id, "task_id": task_id}
+    outbox.put(tx, ctx.house, KIND, about, actor_id=caller.user_id)
     audit.append(tx, ctx.house.audit_key, [_loud(ctx, second, review)], at=now)
     return review
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from opsconsole.approvals.reads import waiting_counts
-from opsconsole.engine import anchors
+from opsconsole.engine import anchors, outbox
 from opsconsole.engine.audit_verify import Anchor
 from opsconsole.engine.canonical import utc_text
 from opsconsole.engine.context import Context
 from opsconsole.engine.registry import Json, Nothing, read
-from opsconsole.home import access, fleet, people, vpn, work
+from opsconsole.home import access, fleet, notices, people, vpn, work
 from opsconsole.home.parts import NEEDING, Section
 from opsconsole.tasks.timers import timekeeping
 
@@ -46,6 +46,7 @@ def _sections(tx: Session, ctx: Context, kept: Sequence[Anchor]) -> list[Section
         work.unknown_runs(tx, ctx),
         work.tasks(tx, ctx),
         work.timers(tx, ctx),
+        notices.notices(tx, ctx),
         fleet.services(tx, ctx),
         fleet.hosts(tx, ctx),
         vpn.vpn(tx, ctx),
@@ -61,13 +62,15 @@ def _sections(tx: Session, ctx: Context, kept: Sequence[Anchor]) -> list[Section
     permission="self",
 )
 async def count(ctx: Context, query: Nothing) -> Json:
-    """That of `approvals.count`, with `open_reviews` (all he may see), `timekeeper` (true, false) and `overdue`."""
+    """That of `approvals.count`, with `timekeeper` (true, false) and `overdue`. Every open console asks this once a
+    minute, so it also gets going what waits in the outbox."""
 
-    def work(tx: Session) -> Json:
+    def work(tx: Session) -> tuple[Json, bool]:
         known = timekeeping(tx, ctx.now())
-        return waiting_counts(tx, ctx) | {
-            "timekeeper": known["timekeeper"] is not None,
-            "overdue": len(known["overdue"]),
-        }
+        more = {"timekeeper": known["timekeeper"] is not None, "overdue": len(known["overdue"])}
+        return waiting_counts(tx, ctx) | more, outbox.any_due(tx)
 
-    return await ctx.database.read(work)
+    answer, due = await ctx.database.read(work)
+    if due:
+        outbox.send_soon(ctx.house)
+    return answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sqlmodel import Session, select
 
@@ -119,6 +119,9 @@ class Cancel(_Control):
         state = record.ended_as(states, cancelled=True, timed_out=False) if states else "cancelled"
         record.end_task(tx, self.ctx.house, task, state)
         awaiting.withdraw(tx, task, self.ctx.caller)
+
+    async def told(self, answer: Any) -> None:
+        await record.tell_end(self.ctx.house, self.input.id)
 
 
 @change(

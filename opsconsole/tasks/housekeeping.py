@@ -10,7 +10,7 @@ from sqlmodel import Session, col, delete, select
 
 from data import feed
 from data.models import Task, TaskOutput, Worker
-from opsconsole.engine import audit
+from opsconsole.engine import audit, outbox
 from opsconsole.house import House
 from opsconsole.tasks.record import ENDED, wake_waiting
 
@@ -28,6 +28,11 @@ async def wake(house: House) -> dict[str, Any]:
     waits = ["lease", *(["unlock"] if await house.secrets_open() else [])]
 
     return {"woken": await house.database.write(lambda tx: wake_waiting(tx, waits, _BATCH))}
+
+
+async def tell(house: House) -> dict[str, Any]:
+    """What could not be told outside is tried again."""
+    return await outbox.send_due(house)
 
 
 async def trim(house: House) -> dict[str, Any]:
@@ -48,4 +53,5 @@ async def trim(house: House) -> dict[str, Any]:
         if count < _BATCH:
             break
     await house.database.write(lambda tx: tx.execute(delete(Worker).where(col(Worker.heartbeat_at) < gone)))
+    await house.database.write(lambda tx: outbox.trim(tx, audit.now()))
     return {"output_rows": removed, "changes": await asyncio.to_thread(feed.trim, house.database)}

@@ -48,6 +48,7 @@ class Timer:
 
 _HERE = "opsconsole.tasks.housekeeping"
 TIMERS: tuple[Timer, ...] = (
+    Timer("notices.send", "tell again what could not be told outside", 30, f"{_HERE}:tell"),
     Timer("runs.sweep", "close the runs of dead consoles, end requests that nobody decided", 60, f"{_HERE}:sweep_runs"),
     Timer("tasks.wake", "try tasks again that wait for a lease or an unlocked key", 15, f"{_HERE}:wake"),
     Timer("tasks.trim", "forget old task output and workers that are gone", 3600, f"{_HERE}:trim"),

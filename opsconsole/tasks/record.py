@@ -10,16 +10,16 @@ from sqlmodel import Session, col, select, update
 
 from data.feed import announce
 from data.models import Run, RunTarget, Task
-from opsconsole.engine import audit, execute, leases, runs
+from opsconsole.engine import audit, execute, leases, outbox, runs
 from opsconsole.engine.errors import ConsoleError, OutcomeUnknown
 from opsconsole.engine.given import whole
-from opsconsole.engine.notify import tell
 from opsconsole.house import House
 from opsconsole.tasks.output import mine
-from opsconsole.tasks.patience import patient_read, patient_write
+from opsconsole.tasks.patience import patient_write
 
 _log = logging.getLogger(__name__)
 
+_TOLD_AS = "task_ended"
 _WOKEN = 3
 """Tasks tried again when one has ended and given its leases back; the rest are by a timer."""
 ENDED = frozenset({"finished", "partial", "failed", "timeout", "cancelled", "unknown"})
@@ -144,15 +144,10 @@ def lose_in_flight(tx: Session, house: House, task: Task, reason: str) -> None:
 
 
 async def tell_end(house: House, task_id: str) -> None:
-    """Tell whoever the settings name; what cannot be told is in the journal and in the drawer all the same."""
-    task = await patient_read(house, lambda tx: tx.get(Task, task_id))
-    if task is None:
-        return
-    about: dict[str, Any] = {"id": task.id, "task_id": task.id, "operation": task.operation, "summary": task.summary}
-    about |= {"state": task.state, "who": task.actor, "reason": task.reason}
-    problem = await tell(house, "task_ended", about)
+    """Tell whoever the settings name; what cannot be told now is tried again, and is in the journal all the same."""
+    problem = await outbox.send(house, task_id, _TOLD_AS)
     if problem is not None:
-        _log.warning("the end of task %s was not told: %s", task.id, problem)
+        _log.warning("the end of task %s was not told: %s", task_id, problem)
 
 
 def hold_back(tx: Session, task_id: str, attempt: int, positions: list[int]) -> None:
@@ -193,6 +188,9 @@ def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any
     if tx.get(Run, task.id) is not None:
         runs.finish(tx, task.id, "failed" if state == "timeout" else state, now, answer=task.answer, error=task.error)
     announce(tx, "task", task.id, "updated", run_id=task.id)
+    about: dict[str, Any] = {"id": task.id, "task_id": task.id, "operation": task.operation, "summary": task.summary}
+    about |= {"state": state, "who": task.actor, "reason": task.reason}
+    outbox.put(tx, house, _TOLD_AS, about, actor_id=task.actor_id)
     wake_waiting(tx, ["lease"], _WOKEN)
     entry = audit.Entry(
         operation=task.operation,

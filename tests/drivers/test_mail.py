@@ -160,3 +160,11 @@ def test_nothing_becomes_a_header(subject: str, text: str) -> None:
 
 def test_an_address_that_is_one() -> None:
     assert check_address("first.last+tag@sub.example.com") == "first.last+tag@sub.example.com"
+
+
+def test_a_key_makes_the_message_id_and_nothing_else() -> None:
+    made = message(replace(MAIL, key="01a2-ff"), "ann@example.com")
+    assert made["Message-ID"] == f"<01a2-ff@{MAIL.sender.rpartition('@')[2]}>"
+    for bad in ("a>\r\nBcc: eve@example.com", "é", "a b", "<"):
+        with pytest.raises(ValueError, match="is no key of a message"):
+            message(replace(MAIL, key=bad), "ann@example.com")

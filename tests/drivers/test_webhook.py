@@ -26,6 +26,7 @@ class Receiver:
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.keys: list[str | None] = []
         self.status = 204
         self.where: str | None = None
         self.hang = threading.Event()
@@ -37,6 +38,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.told.append((self.path, json.loads(body)))
+                outer.keys.append(self.headers.get("Idempotency-Key"))
                 outer.hang.wait(30)
                 if outer.garbage:
                     self.wfile.write(b"\x00\x01 this is no HTTP\r\n\r\n")

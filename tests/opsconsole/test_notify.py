@@ -70,10 +70,10 @@ async def test_nobody_there_stops_nothing(small_bench: Bench, receiver: Receiver
 
 
 async def test_a_bug_in_telling_undoes_nothing(small_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(house: object, message: object) -> None:
+    async def broken(house: object, key: str, body: object, to: object) -> tuple[list[str], str]:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(notify, "NOTIFIERS", [broken])
+    monkeypatch.setattr(notify, "CHANNELS", {"webhook": notify.Channel(lambda house: [], broken)})
     two = await pair(small_bench)
     asked = await small_bench.call(two.ann, "approvals.request", {"operation": NAME, "input": two.given, "reason": "r"})
     assert (asked["state"], asked["not_told"]) == ("pending", "a bug of ours (ZeroDivisionError)")
