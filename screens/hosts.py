@@ -145,6 +145,8 @@ class HostsScreen(ConsoleScreen):
                 answer = await client.call("services.list", {"cached": True, "main": True})
                 self._sights = {str(row.get("host")): row for row in answer.get("hosts") or ()}
                 self._sights_at = time.time()
+        if records:
+            self.table.remeasure()
         self.paint()
 
     def paint(self) -> None:

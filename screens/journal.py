@@ -154,4 +154,4 @@ class JournalScreen(ConsoleScreen):
             await asyncio.sleep(RECONNECT)
 
     def _note(self, text: str) -> None:
-        self.pane.log_view.feed([LogLine(None, Safe(""), Safe("console"), 4, Safe(f"— {text}"))])
+        self.pane.log_view.note(Safe(f"— {text}"), Safe("console"), 4)

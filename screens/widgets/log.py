@@ -17,7 +17,7 @@ from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
 
-from screens.text import Safe, join
+from screens.text import Safe, join, wrap
 from screens.widgets.lines import ERROR, NO_LEVEL, REORDER, Growth, Kept, LogBuffer, LogLine, level_words
 from screens.widgets.lineview import LineView
 from screens.widgets.logpaint import SOURCES, LinePainter
@@ -106,6 +106,12 @@ class LogView(LineView, can_focus=True, inherit_bindings=False):
             wait = self._flushed + PAINT_EVERY - time.monotonic()
             self.set_timer(max(wait, 0.001), self.flush)
 
+    def note(self, text: Safe, source: Safe, priority: int) -> None:
+        """A sentence of the console among the lines, to be read to its end also where lines are not wrapped."""
+        room = self.painter.room(self.scrollable_content_region.width or self.app.size.width)
+        parts = [text] if self.painter.wrapping else wrap(text, room)
+        self.feed([LogLine(None, Safe(""), source, priority, part) for part in parts])
+
     def flush(self) -> None:
         """Bring in what was fed; called by the timer."""
         self._flush_due, self._flushed = False, time.monotonic()
@@ -173,7 +179,7 @@ class LogView(LineView, can_focus=True, inherit_bindings=False):
         """The log in one line: how many lines, what the filter hides, what was dropped, whether it follows."""
         buffer = self.buffer
         hidden = len(buffer) - buffer.shown
-        parts = [f"{len(buffer)} lines"]
+        parts = ["1 line" if len(buffer) == 1 else f"{len(buffer)} lines"]
         reasons = [level_words(buffer.priority)] if buffer.priority < NO_LEVEL else []
         reasons += [f"/{buffer.filter}"] if buffer.filter else []
         if reasons:

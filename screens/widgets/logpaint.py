@@ -54,7 +54,7 @@ class LinePainter:
 
     def rows_of(self, line: LogLine, cells: int) -> int:
         """Rows the line takes when it is wrapped in a window so wide."""
-        room = self._room(cells)
+        room = self.room(cells)
         if line.text.isascii():
             return max(-(-len(line.text) // room), 1)
         return len(wrap(line.text, room))
@@ -67,14 +67,15 @@ class LinePainter:
             strip = self._strips[kept] = self._paint(line(number), part, cells)
         return strip
 
-    def _room(self, cells: int) -> int:
+    def room(self, cells: int) -> int:
+        """Cells of the text of a line in a window so wide."""
         return max(cells - HEAD_CELLS - (self.source_cells + 1 if self.sources else 0), NARROWEST)
 
     def _paint(self, line: LogLine, part: int, cells: int) -> Strip:
         head = self._head(line)
         text = line.text
         if self.wrapping:
-            room = self._room(cells)
+            room = self.room(cells)
             text = wrap(text, room)[part]
             if part:
                 head = [Segment(" " * (cells - room), self._style(""))]

@@ -146,6 +146,11 @@ class VirtualTable(LineView, Generic[T], can_focus=True, inherit_bindings=False)
         self._to_top = True
         self.changed(change)
 
+    def remeasure(self) -> None:
+        """Give the columns the room that what is in them now wants, also where no row came, went or moved."""
+        self.painter.unsettle()
+        self.refresh()
+
     def filling(self, more: bool) -> None:
         """Say that more rows are to come, or that they are all there. `G` meanwhile means the last of all of them."""
         self._filling = more

@@ -258,6 +258,17 @@ async def test_what_is_done_on_marks_is_done_on_each_and_said_once() -> None:
         assert {data["reason"] for data, _, _ in asked(client, "hosts.maintenance.begin")} == {"disk"}
 
 
+async def test_a_guard_that_comes_gets_the_room_it_needs() -> None:
+    client = house()
+    rows = client.reads["hosts.list"]["results"]
+    rows[1] |= {"maintenance": None, "protected": False}
+    async with hosts(client, (120, 30)) as (app, pilot, _):
+        assert "maintenance" not in screen_text(app)
+        rows[0]["maintenance"] = {"by": "ann", "reason": "new disks", "until": None}
+        client.changed.put_nowait([{"entity": "host", "key": "1", "verb": "updated"}])
+        await until(pilot, lambda: "new disks" in screen_text(app), 10)
+
+
 async def test_deleting_marked_hosts_is_one_plan() -> None:
     client = house()
     client.plan_more = {"rung": 3, "expect": "2 lab", "needs_reason": True}

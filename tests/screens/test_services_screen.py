@@ -397,6 +397,16 @@ async def test_journal_of_marks_follows_and_says_gaps() -> None:
         await until(pilot, lambda: app.screen is screen and "services.journal.follow" in client.closed)
 
 
+async def test_why_a_journal_cannot_be_read_is_said_to_its_end() -> None:
+    client = FakeClient()
+    said = "web1: read the journal: this user may not read the system's journal; add the user to systemd-journal there"
+    client.journal.put_nowait(OperationFailed({"code": "host_agent_call_failed", "message": said}, 3))
+    async with console(client, (80, 24)) as (app, pilot, screen):
+        screen.table.move_to("web1:web1/nginx.service")
+        await pilot.press("l")
+        await until(pilot, lambda: "systemd-journal" in screen_text(app))
+
+
 async def test_what_failed_is_restarted_from_its_journal() -> None:
     client = FakeClient()
     client.available = {"restart": {"allowed": True, "because": ""}}
