@@ -8,7 +8,8 @@ of its own. A job with `run_as` belongs to root, one without to the login. Its d
 home cannot be written or is on NFS; all of them outlive a reboot, which is how a job is known to be lost.
 
 The output is stdout and stderr in the order written, every byte, in one file there. What a script leaves in the
-background goes on when the script has ended, as it would behind ssh; `stop` and the timeout end it too.
+background goes on when the script has ended, as it would behind ssh; `stop` and the timeout end it too. Where systemd
+does not keep a job, its processes are known by session and environment: one that leaves both on purpose escapes.
 """
 
 from __future__ import annotations

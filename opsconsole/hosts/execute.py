@@ -80,6 +80,7 @@ class ExecuteOnHosts(Change[Execute]):
             danger="high",
             level=highest_level(hosts),
             warnings=tuple(f"step {n}: {_first_line(step)}" for n, step in enumerate(given.steps, start=1)),
+            material={"ways": {str(host.id): [host.address, host.ssh_port, host.ssh_user] for host in hosts}},
             input={"steps": given.steps, "timeout": given.timeout, "run_as": given.run_as, "cwd": given.cwd},
         )
 

@@ -77,6 +77,11 @@ class _Control(Change[OneTask]):
         tx.flush()
         return whole(tx, task)
 
+    async def told(self, answer: Json) -> None:
+        """What is to go on, or to be stopped, needs somebody who does it."""
+        if answer["state"] in {"pending", "running"}:
+            await self.ctx.house.begin_task(self.input.id)
+
     def write(self, tx: Session, task: Task) -> None:
         raise NotSupported(what=self.VERB, reason="nothing is written by it")
 
@@ -169,9 +174,6 @@ class Resume(_Control):
         task.state, task.waiting_for, task.error = "pending", None, None
         task.leg += 1
         tx.add(task)
-
-    async def told(self, answer: Json) -> None:
-        await self.ctx.house.begin_task(self.input.id)
 
 
 @stand_in(

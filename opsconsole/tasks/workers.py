@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session, col, or_, select, update
@@ -93,6 +93,12 @@ def claim(tx: Session, worker_id: str, room: int) -> list[str]:
 
 
 def anything_pending(tx: Session) -> bool:
-    """Whether a worker would find something to do."""
-    waiting = select(Task.id).where(col(Task.state).in_(("pending", "running"))).limit(1)
-    return tx.exec(waiting).first() is not None
+    """Whether a worker would find something to do: a task that nobody has, or that a dead one had."""
+    if tx.exec(select(Task.id).where(Task.state == "pending").limit(1)).first() is not None:
+        return True
+    at_work = set(tx.exec(select(Task.executor_id).where(Task.state == "running").distinct()).all())
+    if not at_work:
+        return False
+    now = clock.shared(tx, datetime.now(UTC))
+    rows = tx.exec(select(Worker).where(col(Worker.id).in_([name for name in at_work if name]))).all()
+    return bool(at_work - {row.id for row in rows if is_alive(row, now)})

@@ -444,21 +444,24 @@ async def test_an_approval_of_a_task_serves_that_task_alone(bench: Bench, wipe: 
         tx.add(row)
 
     await two.edit(bind)
-    digest, now = (await two.row(approval_id)).plan_digest, datetime.now(UTC)
+    asked, now = await two.row(approval_id), datetime.now(UTC)
     with pytest.raises(ApprovalInvalid, match="task-1"):
         await two.perform(approval_id)
     with pytest.raises(StateConflict, match="begins by itself"):
         await bench.call(two.ann, "approvals.perform", {"id": approval_id}, confirm=approval_id)
 
-    async def consumed(task: str | None) -> Approval:
+    async def consumed(task: str | None, bound_to: str = asked.bound_to) -> Approval:
         def work(tx: Session) -> Approval:
-            return engine.consume(tx, approval_id, digest, two.ann.user_id, now, task_id=task)
+            more = {"task_id": task, "bound_to": bound_to}
+            return engine.consume(tx, approval_id, asked.plan_digest, two.ann.user_id, now, **more)  # type: ignore[arg-type]
 
         return await bench.database.write(work)
 
     for task in ("task-2", None):
         with pytest.raises(ApprovalInvalid):
             await consumed(task)
+    with pytest.raises(ApprovalInvalid, match="another input"):
+        await consumed("task-1", "another")
     used = await consumed("task-1")
     assert (used.state, used.run_id) == ("used", "task-1")
     with pytest.raises(ApprovalInvalid, match="used already"):

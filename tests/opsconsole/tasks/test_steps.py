@@ -335,3 +335,22 @@ async def test_the_same_steps_are_not_begun_beside_those_nobody_knows_the_end_of
     desk.ids.append(third["task_id"])
     assert await perform(desk.bench, third["task_id"]) == "finished"
     assert effect.read_text("utf-8") == "x\nx\n"
+
+
+async def test_consent_is_to_the_machine_and_not_to_its_name(desk: Desk, tmp_path: Path) -> None:
+    """Somebody gives the host another address between the consent and the start: that is another machine."""
+    from data.models import Host
+
+    bench = desk.bench
+    await bench.host("web1", address="192.0.2.1")
+    await bench.user("bob", admin=True)
+    data = {"hosts": ["web1"], "steps": ["true"]}
+    before = (await bench.plan(desk.caller, "hosts.execute", data))["digest"]
+    for name, value in (("address", "192.0.2.2"), ("ssh_port", 2222), ("ssh_user", "root")):
+        change = {name: value}
+        await bench.database.write(
+            lambda tx, change=change: tx.execute(update(Host).where(col(Host.name) == "web1").values(**change))  # type: ignore[misc]
+        )
+        after = (await bench.plan(desk.caller, "hosts.execute", data))["digest"]
+        assert after != before, name
+        before = after

@@ -127,6 +127,23 @@ async def test_what_was_asked_for_while_a_worker_ended_has_a_worker(small_bench:
     assert len(started) == 1
 
 
+async def test_what_somebody_is_at_work_on_needs_no_worker(bench: Bench, probe: type[Probe]) -> None:
+    """Else a worker would be started again and again beside an attached task, find nothing, and go."""
+    ada = await bench.user("ada", MAY)
+    assert not await bench.database.read(workers.anything_pending)
+    task_id = await submit(bench, ada, {"count": 1})
+    assert await bench.database.read(workers.anything_pending)
+
+    def take(tx: Session) -> None:
+        workers.register(tx, "me", audit.now(), stay=False, attached=True)
+        tx.execute(update(Task).where(Task.id == task_id).values(state="running", executor_id="me"))  # type: ignore[arg-type]
+
+    await bench.database.write(take)
+    assert not await bench.database.read(workers.anything_pending)
+    await bench.database.write(lambda tx: workers.end(tx, "me", audit.now()))
+    assert await bench.database.read(workers.anything_pending)
+
+
 async def test_a_worker_of_before_an_upgrade_goes(small_bench: Bench) -> None:
     worker = Worker(small_bench.house, stay=True)
     assert not worker._over()
