@@ -38,6 +38,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "journal": (records.journal, 3),
     "journal-pages": (journal_pages.pages, 5),
     "application-tree": (applications.tree, 5),
+    "application-open": (applications.opened, 3),
     "application-names": (applications.names, 5),
     "ssh": (ssh_hosts.commands, 9),
     "services": (fleet.services, 5),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -17,10 +19,13 @@ from opsconsole.engine.context import Context
 from opsconsole.house import House
 from tests.benchmarks import places
 from tests.benchmarks.journal_pages import houses
-from tests.benchmarks.measure import Pair, Sample, Table, Work, compare, stopwatch
+from tests.benchmarks.measure import Pair, Sample, Table, Work, clean_environment, compare, stopwatch
+from tests.benchmarks.startup import PROGRAM
+from tests.benchmarks.terminal import Terminal
 
 TREE, NAMES = 100_000, 1_000_000
 _LINES, _HOSTS, _CHUNK, _CALLS = 5, 100, 5000, 5
+DOWN, RIGHT = b"\x1b[B", b"\x1b[C"
 _WORDS = ("mail", "shop", "index", "gate", "cache", "queue", "report", "audit", "proxy", "store")
 
 
@@ -108,6 +113,32 @@ def tree(home: Path, rounds: int) -> Table:
     }
     note = f"{TREE} applications four levels deep with an instance each, in a running program; time of one call."
     return _measured(home, rounds, "application tree", note, TREE, asked, instances=True)
+
+
+def opened(home: Path, rounds: int) -> Table:
+    """The console over the same tree: from the key that opens a product line to its first application painted."""
+    before = os.getloadavg()[0]
+    places.inside(home, lambda house: _fill(house, TREE, instances=True))
+    keys: list[Sample] = []
+    for _ in range(rounds):
+        with Terminal([PROGRAM], clean_environment(home)) as terminal:
+            keys.append(_line_opened(terminal))
+    note = f"{TREE} applications, SQLite, a console of 120x40: a line opened; processor time is the console's."
+    return Table("application open", note, {"a product line opened": keys}, (), (before, os.getloadavg()[0]))
+
+
+def _line_opened(terminal: Terminal) -> Sample:
+    terminal.until(lambda: b"@" in terminal.tail)
+    terminal.quiet(0.5)
+    os.write(terminal.master, b"3")
+    terminal.until(lambda: f"line {_LINES - 1}".encode() in terminal.tail)
+    terminal.quiet(1.5)
+    os.write(terminal.master, DOWN)
+    terminal.quiet(1.5)
+    terminal.tail, (ran, _), start = b"", terminal.ran(), time.perf_counter()
+    os.write(terminal.master, RIGHT)
+    terminal.until(lambda: b"root" in terminal.tail)
+    return Sample(time.perf_counter() - start, terminal.ran()[0] - ran)
 
 
 def names(home: Path, rounds: int) -> Table:
