@@ -148,7 +148,7 @@ class HomeScreen(ConsoleScreen):
             made = parse_home(answer)
             begins = self._answer is None
             self._answer = answer
-            self.table.empty = Safe("nothing needs your attention")
+            self._say_empty()
             self.table.changed(self.rows.update(made, [key for key in self.rows.records if key not in made]))
             self.pane.note = more_of(answer)
             if begins:
@@ -156,6 +156,13 @@ class HomeScreen(ConsoleScreen):
         self.query_one("#headline", Line).show(headline(self._answer, self.rows.records, self.console.ascii))
         self.pane.retitle()
         self._moved()
+
+    @on(VirtualTable.Edited)
+    def _say_empty(self) -> None:
+        """A filter that hides everything is no reason to be calm."""
+        hidden = self.rows.filter and self.rows.records
+        if self._answer is not None:
+            self.table.empty = Safe("the filter hides all of it" if hidden else "nothing needs your attention")
 
     def _begin_at_first(self) -> None:
         """On the first thing, and not on the heading above it."""

@@ -171,6 +171,7 @@ class _Decide(Change[Any]):
     verb: ClassVar[str] = ""
     state: ClassVar[str] = ""
     undo: ClassVar[str] = "approvals.request: ask again"
+    why: ClassVar[str] = ""
     possible_in: ClassVar[tuple[str, ...]] = ("pending",)
 
     async def plan(self) -> Plan:
@@ -188,7 +189,7 @@ class _Decide(Change[Any]):
             before={"state": row.state, "requester": row.requester},
             after={"state": self.state, "operation": row.operation, "plan_digest": row.plan_digest},
         )
-        return record_plan(
+        plan = record_plan(
             self.operation,
             f"{self.verb}: {row.summary}, asked for by {row.requester} ({row.reason})",
             [target],
@@ -197,6 +198,7 @@ class _Decide(Change[Any]):
             dependents=inner.dependents if inner else (),
             warnings=inner.warnings if inner else (),
         )
+        return replace(plan, why=self.why)
 
     async def _authorise(self, row: Approval) -> None:
         because = objection(self.ctx.caller, row)
@@ -283,6 +285,7 @@ def _done(verb: str) -> str:
 class Approve(_Decide):
     operation, verb, state = "approvals.approve", "approve", "approved"
     undo = "approvals.reject, as long as it is not used"
+    why = "what was asked for can be done then"
 
     async def _inner(self, row: Approval) -> Plan:
         now = await replan(self.ctx, row)

@@ -205,7 +205,7 @@ SPEC: Final[Spec[HomeRow]] = Spec(
         Column("what", "WHAT", _text("what"), lambda row: row.what.lower(), 12, 70, stretch=True),
         Column("who", "BY", _text("who"), lambda row: row.who, 3, 12),
         Column("when", "WHEN", _when, lambda row: row.since or row.due or 0, 4, 9, volatile=True, right=True),
-        Column("why", "WHY", _why, lambda row: row.why, 12, 44, above=110),
+        Column("why", "WHY", _why, lambda row: row.why, 12, 30, above=110),
     ),
     subject=Subject(
         words=lambda row: " ".join((row.section, row.state, row.what, row.who, row.why, row.on)).lower(),

@@ -141,6 +141,29 @@ async def test_a_house_with_nothing_at_all_is_calm_too() -> None:
         assert "nothing under the cursor" in screen_text(app)
 
 
+async def test_a_filter_that_hides_everything_is_no_reason_to_be_calm() -> None:
+    async with home(busy()) as (app, pilot, screen, _):
+        screen.narrow("no such thing anywhere")
+        await until(pilot, lambda: "the filter hides all of it" in screen_text(app))
+        screen.narrow("")
+        await until(pilot, lambda: "the filter hides all of it" not in screen_text(app))
+
+
+async def test_what_could_not_be_told_is_told_again_from_here() -> None:
+    lost = item("red", "notice", "n1", "given up", "break glass by the webhook: wipe rack7", why="it answered 404",
+                since=iso(OLD), operations=["notices.retry"])  # fmt: skip
+    answer = {**busy(), "sections": [section("notices", lost)]}
+    async with home(answer, client=planned(0)) as (app, pilot, _, client):
+        assert "what could not be told" in screen_text(app)
+        client.reads["notices.list"] = {"results": [{"id": "n1", "state": "given_up"}]}
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, AnswerScreen))
+        await pilot.press("escape", "T")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.press("enter")
+        await until(pilot, lambda: [call[1] for call in client.calls if call[0] == "notices.retry"] == [{"id": "n1"}])
+
+
 async def test_it_follows_what_happens() -> None:
     async with home(busy()) as (app, pilot, screen, client):
         client.reads["home.show"] = CALM
