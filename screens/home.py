@@ -79,7 +79,7 @@ class HomeScreen(ConsoleScreen):
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
         yield Line(id="headline")
-        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the house …", id="home")
+        table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="home")
         self.pane = HomePane(table, "home")
         yield self.pane
         yield Line(id="detail")

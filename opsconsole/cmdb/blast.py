@@ -136,7 +136,8 @@ def _lines(tx: Session, caller: Caller, blast: Blast, but: set[int]) -> list[str
     everything = [*blast.hit, *blast.through]
     seen = _visible(tx, caller, everything)
     named: list[str] = []
-    for key, (count, total) in blast.hit.items():
+    # What would be gone altogether stands before what would only be fewer, and is never what the limit leaves out.
+    for key, (count, total) in sorted(blast.hit.items(), key=lambda pair: pair[1][0] < pair[1][1]):
         if key in seen and key not in but:
             named.append(f"application {seen[key][0]}: {_share(count, total)}")
     for key, cause in blast.through.items():

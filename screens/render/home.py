@@ -132,7 +132,7 @@ def more_of(answer: Mapping[str, Any]) -> Safe:
 def headline(answer: Mapping[str, Any] | None, rows: Mapping[str, HomeRow], plain: bool) -> Content:
     """All of it in one line: how much there is of what, or, calmly, that there is nothing."""
     if answer is None:
-        return content((f"{glyph('busy', plain)} asking the house …", "dim"))
+        return content((f"{glyph('busy', plain)} asking …", "dim"))
     needing = answer.get("needing")
     counts = needing if isinstance(needing, Mapping) else {}
     parts: list[str | tuple[str, str]] = []
@@ -143,11 +143,15 @@ def headline(answer: Mapping[str, Any] | None, rows: Mapping[str, HomeRow], plai
             parts.append((f" {glyph(role, plain)} {number} {word} ", CONTENT_STYLES[role]))
     if not parts:
         parts.append((f" {glyph('ok', plain)} nothing needs your attention ", CONTENT_STYLES["ok"]))
-    up = sum(_number(row) for row in rows.values() if _is_host(row) and row.role == "ok")
+    up = sum(_number(row) for row in rows.values() if _is_host(row) and (row.role == "ok" or row.state == _NO_SYSTEMD))
     total = sum(_number(row) for row in rows.values() if _is_host(row))
     if total:
         parts.append((f" · hosts {up}/{total} up", "dim"))
     return content(*parts)
+
+
+_NO_SYSTEMD: Final = state_word("unsupported")[0]
+"""Such a host is up, as in the other headers; it only shows no units."""
 
 
 def _is_host(row: HomeRow) -> bool:

@@ -88,7 +88,8 @@ class ResultPane(ConsoleModal[list[str]]):
             table.add_class("body")
             yield table
             yield Static(content(""), id="why", markup=False)
-            retry = f"r tries the {len(self.failed)} failed again · " if self.failed else ""
+            which = "the failed one" if len(self.failed) == 1 else f"the {len(self.failed)} failed"
+            retry = f"r tries {which} again · " if self.failed else ""
             yield Line(content((f"{retry}y copies · esc closes", "dim")))
 
     def on_mount(self) -> None:

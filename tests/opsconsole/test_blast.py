@@ -61,6 +61,8 @@ async def test_from_a_host_to_the_people(bench: Bench) -> None:
     assert both[0] == "application db: all of its 2 instances"
     alone = await bench.database.read(lambda tx: blast.dependents(tx, root, [on_host(ids["h3"])]))
     assert alone[0] == "application web: its only instance"
+    two = await bench.database.read(lambda tx: blast.dependents(tx, root, [on_host(ids["h1"]), on_host(ids["h3"])]))
+    assert two[:2] == ("application web: its only instance", "application db: 1 of 2 instances"), "gone before fewer"
 
 
 async def test_plans_that_are_dangerous_carry_it(bench: Bench) -> None:

@@ -307,4 +307,13 @@ def test_every_text_is_safe_whatever_the_house_says() -> None:
     assert headline(answer, rows, True).plain.isprintable()
     assert more_of(answer).isprintable()
     assert parse_home({}) == {}
-    assert "asking the house" in headline(None, {}, False).plain
+    assert "asking …" in headline(None, {}, False).plain
+
+
+def test_a_host_without_systemd_is_up_here_as_in_every_header() -> None:
+    hosts = [
+        {"kind": "host", "id": "1", "name": "a", "state": "unsupported", "level": "amber", "number": 7},
+        {"kind": "host", "id": "2", "name": "b", "state": "unreachable", "level": "red", "number": 2},
+    ]
+    answer = {"needing": {}, "sections": [{"id": "hosts", "items": hosts}]}
+    assert "hosts 7/9 up" in headline(answer, parse_home(answer), True).plain

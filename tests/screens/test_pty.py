@@ -139,7 +139,7 @@ def test_no_foreign_sequence_reaches_the_terminal(terminals: list[Terminal]) -> 
         terminal.wait_for(word)
     time.sleep(0.4)
     terminal.press("\r")
-    terminal.wait_for("r tries the 1 failed again")
+    terminal.wait_for("r tries the failed one again")
     terminal.press("\x1b")
     terminal.wait_for("SERVICE")
     terminal.press("!")
