@@ -117,7 +117,7 @@ async def test_what_the_house_expects_is_asked_for_and_nothing_else() -> None:
         await pilot.press("R")
         await until(pilot, lambda: isinstance(app.screen, PlanPane))
         await pilot.press("enter")
-        await until(pilot, lambda: "asks for more" in screen_text(app) and "Type nginx" in screen_text(app))
+        await until(pilot, lambda: "More is asked for" in screen_text(app) and "Type nginx" in screen_text(app))
         await pilot.press(*"nginx", "enter", *"because", "enter")
         await until(pilot, lambda: "restarting web1/nginx: done" in screen_text(app))
         assert client.calls[-1][2:] == ("nginx", "because")
