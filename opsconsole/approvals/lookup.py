@@ -14,6 +14,7 @@ from opsconsole.engine import dispatch
 from opsconsole.engine.caller import Caller
 from opsconsole.engine.canonical import utc_text
 from opsconsole.engine.context import Context
+from opsconsole.engine.decide import Needs
 from opsconsole.engine.errors import ApprovalInvalid, ConsoleError, ObjectNotFound
 from opsconsole.engine.given import bound, whole
 from opsconsole.engine.perform import plan_change
@@ -26,9 +27,18 @@ MOST_JUDGED = 500
 """Open rows of which is worked out whether the caller may decide them, the newest first."""
 
 
+def needs_of(operation: str) -> Needs:
+    """What the second person must hold. Of an operation that this version does not know any more: what administrators
+    hold, so that what it left can still be seen and closed."""
+    try:
+        return find(operation).needs
+    except ObjectNotFound:
+        return Needs(operation, "module.access.grant_permission", module="access")
+
+
 def objection(caller: Caller, row: Approval) -> str | None:
     """Why this caller cannot decide the request; None when he can."""
-    return engine.objection(caller, find(row.operation).needs, row.subjects, row.requester_persons)
+    return engine.objection(caller, needs_of(row.operation), row.subjects, row.requester_persons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Closing:
 def closing(tx: Session, caller: Caller, row: Review) -> Closing:
     """Whoever could have been the second person then can close it. Where nobody else could, as with a single user, the
     one who broke the glass can, and it is kept that he did it himself."""
-    needs = find(row.operation).needs
+    needs = needs_of(row.operation)
     because = engine.objection(caller, needs, row.subjects, row.who_persons)
     if because is None or not caller.persons & set(row.who_persons):
         return Closing(because)
@@ -70,7 +80,7 @@ def _judged(tx: Session, caller: Caller, table: Any, persons: Any, still: list[A
     found: list[str] = []
     depends: dict[str, str] = {}
     for row_id, operation, names in tx.exec(open_rows.limit(MOST_JUDGED)):
-        said = engine.general_objection(caller, find(operation).needs, names)
+        said = engine.general_objection(caller, needs_of(operation), names)
         if said is None:
             found.append(row_id)
         elif isinstance(said, engine.Depends):
@@ -78,7 +88,7 @@ def _judged(tx: Session, caller: Caller, table: Any, persons: Any, still: list[A
     if depends:
         objects = select(table.id, table.subjects, persons).where(col(table.id).in_(list(depends)))
         for row_id, kept, names in tx.exec(objects):
-            if engine.objection(caller, find(depends[row_id]).needs, kept, names) is None:
+            if engine.objection(caller, needs_of(depends[row_id]), kept, names) is None:
                 found.append(row_id)
     return found
 

@@ -16,6 +16,7 @@ from opsconsole.approvals.lookup import (
     closable,
     decidable,
     find_approval,
+    needs_of,
     objection,
     replan,
     visible_approvals,
@@ -26,7 +27,7 @@ from opsconsole.engine.context import Context
 from opsconsole.engine.driver_errors import translate
 from opsconsole.engine.errors import ConsoleError, DatabaseUnavailable
 from opsconsole.engine.pages import Paged, page_of
-from opsconsole.engine.registry import Input, Json, Nothing, find, read
+from opsconsole.engine.registry import Input, Json, Nothing, read
 from opsconsole.engine.users import who_could_all
 from opsconsole.hosts.fields import Text
 
@@ -105,7 +106,7 @@ async def get_approval(ctx: Context, query: GetApproval) -> Json:
 
     def work(tx: Session) -> tuple[Approval, Json]:
         row = find_approval(tx, ctx, query.id)
-        needs, subjects = find(row.operation).needs, engine.subjects_of(row.subjects)
+        needs, subjects = needs_of(row.operation), engine.subjects_of(row.subjects)
         eligible = who_could_all(tx, needs, subjects, without=row.requester_persons)
         return row, approval_json(row, ctx.caller, ctx.now()) | {"eligible": eligible}
 

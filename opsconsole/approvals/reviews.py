@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from data.feed import announce
 from data.models import Review
 from opsconsole.approvals.changes import Reason
-from opsconsole.approvals.lookup import Closing, closing, review_json, visible_reviews
+from opsconsole.approvals.lookup import Closing, closing, needs_of, review_json, visible_reviews
 from opsconsole.engine import approvals as engine
 from opsconsole.engine import authorise, outbox
 from opsconsole.engine.context import Context
@@ -102,7 +102,7 @@ class CloseReview(Change[Close]):
         return row, closing(tx, self.ctx.caller, row)
 
     async def _refuse(self, row: Review, because: str) -> None:
-        needs = find(row.operation).needs
+        needs = needs_of(row.operation)
 
         def who(tx: Session) -> list[str]:
             return who_could_all(tx, needs, engine.subjects_of(row.subjects), without=row.who_persons)
