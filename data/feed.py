@@ -34,6 +34,8 @@ _RETRY_SECONDS = 1.0
 APART = 0.2
 """Seconds between two reads for what other processes commit, unless a reader asks for another measure."""
 
+_INSERT = insert(Change)  # put together once: every change of anything executes it
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeRow:
@@ -61,7 +63,7 @@ def announce_all(
         return
     now = utc_now()
     rows = [{"at": now, "entity": entity, "key": str(key), "verb": verb, "run_id": run_id} for key in keys]
-    session.connection().execute(insert(Change), rows)
+    session.connection().execute(_INSERT, rows)
     if not session.info.get(ANNOUNCED):
         session.info[ANNOUNCED] = True
         if session.get_bind().dialect.name == "postgresql":

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import case, true
+from sqlalchemy import CompoundSelect, bindparam, case, literal_column, true, union_all
 from sqlmodel import Session, col, or_, select
 
 from data.models import ApplicationGrant, BusinessGrant, HostGrant, ModuleGrant, Role, User, UserRole
@@ -25,15 +25,39 @@ def load_caller(tx: Session, username: str, **more: Any) -> Caller | None:
     return None if user is None else caller_of(tx, user, **more)
 
 
+def _held(table: Any) -> Any:
+    """Grants of one user, and of his roles."""
+    return or_(
+        (col(table.subject_type) == "user") & (col(table.subject_id) == bindparam("user_id")),
+        (col(table.subject_type) == "role") & col(table.subject_id).in_(bindparam("role_ids", expanding=True)),
+    )
+
+
+# Asked with every call, and before every target of a task: putting them together costs more than asking.
+_ROLES = (
+    select(Role.id, Role.name)
+    .join(UserRole, col(UserRole.role_id) == col(Role.id))
+    .where(UserRole.user_id == bindparam("user_id"))
+)
+_MODULES = select(ModuleGrant.module_name, ModuleGrant.flag).where(_held(ModuleGrant))
+_OBJECTS: CompoundSelect[Any] = union_all(
+    select(literal_column("'host'"), col(HostGrant.host_id), col(HostGrant.flag)).where(_held(HostGrant)),
+    select(literal_column("'app'"), col(ApplicationGrant.application_id), col(ApplicationGrant.flag)).where(
+        _held(ApplicationGrant)
+    ),
+    select(literal_column("'business'"), col(BusinessGrant.production_id), col(BusinessGrant.flag)).where(
+        _held(BusinessGrant)
+    ),
+)
+
+
 def caller_of(tx: Session, user: User, **more: Any) -> Caller:
-    roles = tx.exec(
-        select(Role).join(UserRole, col(UserRole.role_id) == col(Role.id)).where(UserRole.user_id == user.id)
-    ).all()
-    role_ids = frozenset(role.id for role in roles)
+    roles = tx.execute(_ROLES, {"user_id": user.id}).all()
+    role_ids = frozenset(role_id for role_id, _ in roles)
     return Caller(
         user_id=user.id,
         username=user.username,
-        roles=frozenset(role.name for role in roles),
+        roles=frozenset(name for _, name in roles),
         role_ids=role_ids,
         enabled=user.status == "enabled",
         rights=rights_of(tx, user.id, role_ids),
@@ -42,36 +66,13 @@ def caller_of(tx: Session, user: User, **more: Any) -> Caller:
 
 
 def rights_of(tx: Session, user_id: int, role_ids: frozenset[int]) -> Rights:
-    modules = {
-        (row.module_name, row.flag)
-        for row in tx.exec(
-            select(ModuleGrant).where(
-                or_(
-                    (col(ModuleGrant.subject_type) == "user") & (col(ModuleGrant.subject_id) == user_id),
-                    (col(ModuleGrant.subject_type) == "role") & col(ModuleGrant.subject_id).in_(role_ids),
-                )
-            )
-        )
-    }
+    whose = {"user_id": user_id, "role_ids": list(role_ids)}
+    modules = frozenset((module, flag) for module, flag in tx.execute(_MODULES, whose))
     objects: dict[str, dict[int, set[str]]] = {"host": {}, "app": {}, "business": {}}
-    tables = (
-        ("host", HostGrant, HostGrant.host_id),
-        ("app", ApplicationGrant, ApplicationGrant.application_id),
-        ("business", BusinessGrant, BusinessGrant.production_id),
-    )
-    for kind, table, of in tables:
-        rows = tx.exec(
-            select(of, table.flag).where(
-                or_(
-                    (col(table.subject_type) == "user") & (col(table.subject_id) == user_id),
-                    (col(table.subject_type) == "role") & col(table.subject_id).in_(role_ids),
-                )
-            )
-        )
-        for object_id, flag in rows:
-            objects[kind].setdefault(object_id, set()).add(flag)
+    for kind, object_id, flag in tx.execute(_OBJECTS, whose):
+        objects[kind].setdefault(object_id, set()).add(flag)
     return Rights(
-        modules=frozenset(modules),
+        modules=modules,
         objects={kind: {key: frozenset(flags) for key, flags in found.items()} for kind, found in objects.items()},
     )
 

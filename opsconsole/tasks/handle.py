@@ -77,7 +77,7 @@ class TaskHandle:
         position = self.positions[target.key]
 
         def work(tx: Session) -> list[str]:
-            output.mine(tx, self.task_id, self._attempt)
+            output.fence(tx, self.task_id, self._attempt)
             row = self._row(tx, position)
             row.progress = {**(row.progress or {}), "step": step, "of": of, "said": said}
             tx.add(row)
@@ -95,7 +95,7 @@ class TaskHandle:
             return
 
         def work(tx: Session) -> list[str]:
-            output.mine(tx, self.task_id, self._attempt)
+            output.fence(tx, self.task_id, self._attempt)
             return leases.keep(tx, self.task_id, [target.resource], utc_now())
 
         self._refuse_lost(await self._write(work))
@@ -188,7 +188,7 @@ class TaskHandle:
             )
 
     def _mark_begun(self, tx: Session, position: int, step: int) -> None:
-        output.mine(tx, self.task_id, self._attempt)
+        output.fence(tx, self.task_id, self._attempt)
         row = self._row(tx, position)
         row.progress = {**(row.progress or {}), "begun": step}
         tx.add(row)

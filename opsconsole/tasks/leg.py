@@ -36,7 +36,7 @@ from opsconsole.house import House
 from opsconsole.tasks import prepare, record
 from opsconsole.tasks.gates import Gates
 from opsconsole.tasks.handle import Halt, TaskHandle
-from opsconsole.tasks.output import Superseded, mine
+from opsconsole.tasks.output import Superseded, fence
 from opsconsole.tasks.patience import patient_read, patient_write
 from opsconsole.tasks.prepare import Item, Parked
 
@@ -208,7 +208,7 @@ class Leg:
         work, outcome = item.work, item.outcome
 
         def start(tx: Session) -> list[str]:
-            mine(tx, self.task_id, self.attempt)
+            fence(tx, self.task_id, self.attempt)
             if not item.in_flight:
                 refuse_gone(tx, work.ctx)
             announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
@@ -277,7 +277,7 @@ class Leg:
         return self._handle is not None and item.position in self._handle.begun
 
     def _end_tx(self, tx: Session, item: Item, failure: ConsoleError | None) -> dict[str, Any] | None:
-        mine(tx, self.task_id, self.attempt)
+        fence(tx, self.task_id, self.attempt)
         row = tx.exec(
             select(RunTarget).where(RunTarget.run_id == self.task_id, RunTarget.position == item.position)
         ).one()

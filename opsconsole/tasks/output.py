@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import bindparam, func
 from sqlmodel import Session, col, select
 
 from data.feed import announce
@@ -22,8 +22,30 @@ class Superseded(Exception):
     """Another worker has taken this task up: whatever we still hold of it is not ours any more."""
 
 
+_FENCE = select(Task.attempt).where(Task.id == bindparam("task_id")).with_for_update()
+_END = (
+    select(TaskOutput.offset, func.length(col(TaskOutput.data)))
+    .where(
+        TaskOutput.task_id == bindparam("task_id"),
+        TaskOutput.position == bindparam("position"),
+        TaskOutput.step == bindparam("step"),
+    )
+    .order_by(col(TaskOutput.offset).desc())
+    .limit(1)
+)
+
+
+def fence(tx: Session, task_id: str, attempt: int) -> None:
+    """Hold the task's row, and go on only while this attempt is the one at work; Superseded when it is not.
+
+    Every line that a task prints comes through here: its plan, which may be long, is not read for that.
+    """
+    if tx.connection().execute(_FENCE, {"task_id": task_id}).scalar() != attempt:
+        raise Superseded(task_id)
+
+
 def mine(tx: Session, task_id: str, attempt: int) -> Task:
-    """The task while this attempt is the one at work; Superseded when it is not."""
+    """`fence` for those who need the whole task."""
     task = tx.exec(select(Task).where(Task.id == task_id).with_for_update()).one_or_none()
     if task is None or task.attempt != attempt:
         raise Superseded(task_id)
@@ -32,12 +54,7 @@ def mine(tx: Session, task_id: str, attempt: int) -> Task:
 
 def end_of(tx: Session, task_id: str, position: int, step: int) -> int:
     """How many bytes of this step's output have been copied."""
-    last = tx.exec(
-        select(TaskOutput.offset, func.length(col(TaskOutput.data)))
-        .where(TaskOutput.task_id == task_id, TaskOutput.position == position, TaskOutput.step == step)
-        .order_by(col(TaskOutput.offset).desc())
-        .limit(1)
-    ).first()
+    last = tx.execute(_END, {"task_id": task_id, "position": position, "step": step}).first()
     return 0 if last is None else last[0] + last[1]
 
 
@@ -51,7 +68,7 @@ def append(
 ) -> int:
     """Keep `data`, which begins at byte `offset`; answers the new end. What is there already is not written again, and
     a gap is a bug of ours."""
-    mine(tx, task_id, attempt)
+    fence(tx, task_id, attempt)
     end = end_of(tx, task_id, position, step)
     if offset > end:
         raise ValueError(f"a gap in the output of {task_id}: {end} bytes are there, the next begin at {offset}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select, update
 
 from data.feed import announce
@@ -14,7 +15,7 @@ from opsconsole.engine import audit, execute, leases, outbox, runs
 from opsconsole.engine.errors import ConsoleError, OutcomeUnknown
 from opsconsole.engine.given import whole
 from opsconsole.house import House
-from opsconsole.tasks.output import mine
+from opsconsole.tasks.output import fence, mine
 from opsconsole.tasks.patience import patient_write
 
 _log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ _log = logging.getLogger(__name__)
 _TOLD_AS = "task_ended"
 _WOKEN = 3
 """Tasks tried again when one has ended and given its leases back; the rest are by a timer."""
+_STATES = select(RunTarget.state).where(RunTarget.run_id == bindparam("task_id")).distinct()
+_LEFT = frozenset({"waiting", "in_flight"})
 ENDED = frozenset({"finished", "partial", "failed", "timeout", "cancelled", "unknown"})
 
 
@@ -87,8 +90,7 @@ async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reas
         task = mine(tx, task_id, attempt)
         if task.state in ENDED:
             return task.state, None
-        left = _count(tx, task_id, ("waiting", "in_flight"))
-        if pausing and left and task.wanted != "cancel":
+        if pausing and _states(tx, task_id) & _LEFT and task.wanted != "cancel":
             return _at_rest(tx, task, "paused"), None
         return _end_left(tx, house, task, reason)
 
@@ -121,10 +123,12 @@ def _end_left(tx: Session, house: House, task: Task, reason: str | None) -> tupl
     if cancelled:
         reason = reason or f"cancelled by {task.wanted_by}"
         task.error = task.error or {"code": "cancelled", "message": reason}
-    skip_rest(tx, task.id, reason)
-    lose_in_flight(tx, house, task, "nobody was left who knew what became of it")
-    states = list(tx.exec(select(RunTarget.state).where(RunTarget.run_id == task.id).distinct()).all())
-    state = ended_as(states, cancelled=cancelled, timed_out=_timed_out(tx, task.id))
+    states = _states(tx, task.id)
+    if states & _LEFT:
+        skip_rest(tx, task.id, reason)
+        lose_in_flight(tx, house, task, "nobody was left who knew what became of it")
+        states = _states(tx, task.id)
+    state = ended_as(states, cancelled=cancelled, timed_out="failed" in states and _timed_out(tx, task.id))
     return state, end_task(tx, house, task, state)
 
 
@@ -152,7 +156,7 @@ async def tell_end(house: House, task_id: str) -> None:
 
 def hold_back(tx: Session, task_id: str, attempt: int, positions: list[int]) -> None:
     """Targets that could not be begun for want of credentials: they wait, as if nobody had come."""
-    mine(tx, task_id, attempt)
+    fence(tx, task_id, attempt)
     tx.execute(
         update(RunTarget)
         .where(col(RunTarget.run_id) == task_id, col(RunTarget.position).in_(positions))
@@ -169,7 +173,7 @@ def skip_rest(tx: Session, task_id: str, reason: str | None) -> None:
     )
 
 
-def ended_as(states: list[str], *, cancelled: bool, timed_out: bool) -> str:
+def ended_as(states: Iterable[str], *, cancelled: bool, timed_out: bool) -> str:
     """The task's state from its targets': unknown wins, for it is what a person must look at."""
     state = execute.state_of(states)
     if state == "failed" and timed_out:
@@ -185,7 +189,7 @@ def end_task(tx: Session, house: House, task: Task, state: str) -> dict[str, Any
     task.state, task.finished_at, task.sealed = state, now, None
     task.wanted = task.waiting_for = None
     tx.add(task)
-    if tx.get(Run, task.id) is not None:
+    if tx.exec(select(Run.id).where(Run.id == task.id)).first() is not None:
         runs.finish(tx, task.id, "failed" if state == "timeout" else state, now, answer=task.answer, error=task.error)
     announce(tx, "task", task.id, "updated", run_id=task.id)
     about: dict[str, Any] = {"id": task.id, "task_id": task.id, "operation": task.operation, "summary": task.summary}
@@ -235,9 +239,9 @@ def anchor(house: House, head: dict[str, Any] | None) -> None:
         note_at_home(house.home, **head)
 
 
-def _count(tx: Session, task_id: str, states: tuple[str, ...]) -> int:
-    query = select(func.count()).select_from(RunTarget)
-    return tx.exec(query.where(RunTarget.run_id == task_id, col(RunTarget.state).in_(states))).one()
+def _states(tx: Session, task_id: str) -> set[str]:
+    """The states its targets are in."""
+    return set(tx.execute(_STATES, {"task_id": task_id}).scalars())
 
 
 def _timed_out(tx: Session, task_id: str) -> bool:
