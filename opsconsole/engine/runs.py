@@ -108,8 +108,11 @@ def finish(tx: Session, run_id: str, state: str, now: datetime, *, answer: Any =
 
 
 def what_to_check(target: RunTarget) -> str:
-    where = f" on {target.host}" if target.host else ""
-    return f"look at {target.kind} {target.name}{where} and compare it with what was wanted"
+    """What to look at, and how far it is known to have come."""
+    where = f" on {target.host}" if target.host and target.host != target.name else ""
+    far = target.progress or {}
+    step = f", where step {far['step']} of {far['of']} was under way," if "step" in far else ""
+    return f"look at {target.kind} {target.name}{where}{step} and compare it with what was wanted"
 
 
 def sweep(tx: Session, audit_key: bytes, now: datetime) -> list[str]:

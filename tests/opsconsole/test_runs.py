@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 import opsconsole.access.users
 import opsconsole.hosts.changes
 import opsconsole.journal.runs  # noqa: F401
-from data.models import Run
+from data.models import Run, RunTarget
 from opsconsole.engine import holder, runs
 from opsconsole.engine.audit import now
 from opsconsole.engine.errors import (
@@ -123,3 +123,12 @@ async def test_sweep_leaves_the_living_alone(bench: Bench, probe: type[Probe]) -
 )
 def test_who_is_dead(changed: dict[str, object], dead: bool | None) -> None:
     assert holder.is_dead({**holder.here(), **changed}) is dead
+
+
+def test_what_to_check_says_where_it_stood() -> None:
+    unit = RunTarget(run_id="r", position=0, kind="unit", target_id="1", name="nginx", host="web-1", state="unknown")
+    assert runs.what_to_check(unit) == "look at unit nginx on web-1 and compare it with what was wanted"
+    host = RunTarget(run_id="r", position=0, kind="host", target_id="1", name="web-1", host="web-1", state="unknown")
+    host.progress = {"step": 2, "of": 3, "said": "apt-get -y upgrade"}
+    said = "look at host web-1, where step 2 of 3 was under way, and compare it with what was wanted"
+    assert runs.what_to_check(host) == said
