@@ -67,8 +67,17 @@ class Performing:
         """Plan, ask, call. None when the operator left it; raises `OperationFailed` when nothing was done at all."""
         notice: Safe | None = None
         expected: Json = {}
+        silent: dict[str, Outcome] = {}
         while True:
-            plan = {**await self.client.plan(order.operation, order.data), **expected}
+            try:
+                plan = {**await self.client.plan(order.operation, order.data), **expected}
+            except OperationFailed as error:
+                rest = _rest(order, error)
+                if rest is None:
+                    raise
+                silent |= outcomes([{**target, "state": "skipped"} for target in error.targets])
+                order, notice, expected = rest, Safe(f"Left out of this plan: {error.message}"), {}
+                continue
             answer = await self._confirmed(order, plan, notice)
             if answer is None:
                 return None
@@ -85,11 +94,11 @@ class Performing:
                 found = _failed(error, plan)
                 if not found:
                     raise
-                return Done(None, found, _run_id(error.data))
+                return Done(None, found | silent, _run_id(error.data))
             task_id = _task_id(result)
             if task_id is not None:
                 return Done(result, watched=watched, task_id=task_id)
-            return Done(result, _outcomes(result, plan), _run_id(result), watched)
+            return Done(result, _outcomes(result, plan) | silent, _run_id(result), watched)
 
     async def report(self, order: Order, done: Done) -> list[str] | None:
         """Say what came of it; where there is more to say than `done`, show the list. The keys to try again, or None.
@@ -232,6 +241,15 @@ class Performing:
 def retry_of(order: Order, run_id: str) -> Order:
     """The failed targets of a run again; what is unknown is never tried again by itself."""
     return Order("runs.retry", {"id": run_id, "states": ["failed"]}, join([order.label, Safe("again")], " "))
+
+
+def _rest(order: Order, error: OperationFailed) -> Order | None:
+    """What can be done of it without the targets that stand in the way, where the house says so."""
+    rest = error.data.get("rest")
+    if order.narrowed is None or not isinstance(rest, list):
+        return None
+    keys = {f"{Safe(item.get('host'))}/{Safe(item.get('name'))}" for item in rest if isinstance(item, Mapping)}
+    return order.narrowed(keys)
 
 
 def _run_id(answer: Any) -> str | None:

@@ -7,7 +7,7 @@ notices what carries our own connection. What counts as done is in `verify.py`; 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from drivers.errors import Refused, TimedOut, Unreachable
@@ -75,9 +75,7 @@ class ServiceChange(Change[ServiceTargets]):
         }
         unique = list({host.id: host for host in hosts.values()}.values())
         sights = {s.host.id: s for s in await observe.look_at_all(self.ctx, unique, retry=True)}
-        for sight in sights.values():
-            if sight.error is not None:
-                raise raised(sight)
+        self._refuse_silent(items, {item.host: sights[hosts[item.host].id] for item in items})
         targets: list[Target] = []
         dependents: list[str] = []
         for item in items:
@@ -100,6 +98,23 @@ class ServiceChange(Change[ServiceTargets]):
 
     def operation_id(self) -> str:
         return f"services.{self.verb}"
+
+    def _refuse_silent(self, items: Sequence[Item], sights: Mapping[int | str, Sight]) -> None:
+        """Nothing is planned blindly. The error says which targets stand in the way, and in `rest` what can be done
+        without them, as `items` to ask for instead."""
+        silent = [item for item in items if sights[item.host].error is not None]
+        if not silent:
+            return
+        rest = [item for item in items if sights[item.host].error is None]
+        error = raised(sights[silent[0].host])
+        error.targets = [
+            {"host": sights[i.host].host.name, "name": i.name, "error": sights[i.host].error} for i in silent
+        ]
+        if rest:
+            names = some(list(dict.fromkeys(sights[item.host].host.name for item in silent)))
+            error.message = f"{len(silent)} of {len(items)} services are on hosts without an answer ({names}): {error}"
+            error.data["rest"] = [item.model_dump() for item in rest]
+        raise error
 
     def _items(self) -> list[Item]:
         if self.input.items is not None:

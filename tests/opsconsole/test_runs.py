@@ -126,9 +126,9 @@ def test_who_is_dead(changed: dict[str, object], dead: bool | None) -> None:
 
 
 def test_what_to_check_says_where_it_stood() -> None:
-    unit = RunTarget(run_id="r", position=0, kind="unit", target_id="1", name="nginx", host="web-1", state="unknown")
+    unit = RunTarget(run_id="r", position=0, kind="unit", name="nginx", host="web-1", state="unknown")
     assert runs.what_to_check(unit) == "look at unit nginx on web-1 and compare it with what was wanted"
-    host = RunTarget(run_id="r", position=0, kind="host", target_id="1", name="web-1", host="web-1", state="unknown")
+    host = RunTarget(run_id="r", position=0, kind="host", name="web-1", host="web-1", state="unknown")
     host.progress = {"step": 2, "of": 3, "said": "apt-get -y upgrade"}
     said = "look at host web-1, where step 2 of 3 was under way, and compare it with what was wanted"
     assert runs.what_to_check(host) == said

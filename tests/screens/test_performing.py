@@ -188,3 +188,43 @@ async def test_a_watch_that_dies_leaves_everything_where_it_was() -> None:
         await pilot.press("up", "down")
         assert screen.table.cursor == "web1:web1/nginx.service"
         assert screen.rows.shown
+
+
+class HalfDead(FakeClient):
+    """A house whose web2 does not answer."""
+
+    async def plan(self, operation: str, data: Mapping[str, Any] | None = None) -> Json:
+        items = (data or {}).get("items") or []
+        silent = [item for item in items if item["host"] == "web2"]
+        if silent:
+            error = {"code": "host_unreachable", "message": "no route to web2"}
+            raise OperationFailed(
+                {
+                    "code": "host_unreachable",
+                    "message": "1 of 2 services are on hosts without an answer (web2): no route to web2",
+                    "targets": [{**item, "error": error} for item in silent],
+                    "data": {"rest": [item for item in items if item not in silent]},
+                },
+                6,
+            )
+        return await super().plan(operation, data)
+
+
+async def test_a_dead_host_does_not_keep_the_others_from_their_plan() -> None:
+    """What is left out is said in the plan, which is shown even where nothing has to be confirmed, and in the end."""
+    client = HalfDead()
+    client.plan_more = {"rung": 0, "expect": None}
+    async with console(client, (80, 24)) as (app, pilot, screen):
+        for key in ("web1:web1/nginx.service", "web2:web2/nginx.service"):
+            screen.table.move_to(key)
+            await pilot.press("space")
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, PlanPane))
+        await pilot.pause()
+        check_snapshot(app, "plan-left-out-80")
+        assert client.calls == []
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, ResultPane))
+        assert client.calls[-1][1] == {"host": "web1", "name": "nginx"}
+        shown = screen_text(app)
+        assert "1 skipped" in shown and "no route to web2" in shown

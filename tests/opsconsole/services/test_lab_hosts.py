@@ -36,6 +36,25 @@ async def test_a_half_dead_fleet_shows_each_state_and_the_live_ones(
     assert {row["host"] for row in answer["services"]} >= {"a", "b"}
 
 
+async def test_a_plan_with_dead_hosts_says_what_can_be_done_without_them(
+    desks: MakeDesk, guest_a: Guest, refused_port: tuple[str, int]
+) -> None:
+    desk = await desks(guest_a, settings="connect_timeout = 2.0\nmin_uptime = 1.0\n")
+    await desk.add("closed", refused_port[0], refused_port[1])
+    items = [{"host": "closed", "name": "work"}, {"host": "a", "name": "work"}, {"host": "closed", "name": "cron"}]
+    with pytest.raises(ConsoleError) as caught:
+        await desk.plan("services.restart", items=items)
+    assert (caught.value.code, caught.value.exit_status) == ("host_unreachable", 6)
+    assert "2 of 3 services are on hosts without an answer (closed)" in caught.value.message
+    assert [(t["host"], t["name"]) for t in caught.value.targets] == [("closed", "work"), ("closed", "cron")]
+    assert caught.value.data["rest"] == [{"host": "a", "name": "work"}]
+    plan = await desk.plan("services.restart", items=caught.value.data["rest"])
+    assert [target["name"] for target in plan["targets"]] == ["work"]
+    with pytest.raises(ConsoleError) as alone:
+        await desk.plan("services.restart", items=items[:1])
+    assert "rest" not in alone.value.data
+
+
 async def test_an_unknown_and_a_changed_host_key_are_told_apart(
     desks: MakeDesk, guest_a: Guest, guest_b: Guest
 ) -> None:
