@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field
 from sqlmodel import Session, col, select
 
-from data.models import Run, RunTarget
+from data.models import HostObservation, Run, RunTarget
 from drivers import detached
 from drivers.detached import JobSpec
 from drivers.runner import Runner
@@ -60,10 +60,11 @@ class ExecuteOnHosts(Change[Execute]):
     async def plan(self) -> Plan:
         given, caller = self.input, self.ctx.caller
 
-        def work(tx: Session) -> list[HostFacts]:
-            return visible_hosts(tx, caller, given.hosts, permission="host.login_host")
+        def work(tx: Session) -> tuple[list[HostFacts], dict[int, str]]:
+            found = visible_hosts(tx, caller, given.hosts, permission="host.login_host")
+            return found, _silent(tx, [host.id for host in found])
 
-        hosts = await self.ctx.database.read(work)
+        hosts, silent = await self.ctx.database.read(work)
         for number, step in enumerate(given.steps):
             if "\0" in step:
                 raise InvalidParameter(field=f"steps.{number}", reason="it has a NUL byte")
@@ -73,7 +74,7 @@ class ExecuteOnHosts(Change[Execute]):
         return Plan(
             operation="hosts.execute",
             summary=given.description or f"run on {where}",
-            targets=tuple(self._target(host) for host in hosts),
+            targets=tuple(self._target(host, silent.get(host.id)) for host in hosts),
             verification="the exit status of each step, written down by the host itself",
             undo=None,
             reversible=False,
@@ -84,7 +85,7 @@ class ExecuteOnHosts(Change[Execute]):
             input={"steps": given.steps, "timeout": given.timeout, "run_as": given.run_as, "cwd": given.cwd},
         )
 
-    def _target(self, host: HostFacts) -> Target:
+    def _target(self, host: HostFacts, silent: str | None) -> Target:
         return Target(
             kind="host",
             id=str(host.id),
@@ -93,6 +94,7 @@ class ExecuteOnHosts(Change[Execute]):
             resource=f"host:{host.id}/execute:{self._same()}",
             subject=host.subject(),
             after={"steps": len(self.input.steps)},
+            warnings=(silent,) if silent else (),
             work={"host": host},
         )
 
@@ -159,3 +161,16 @@ def _first_line(script: str) -> str:
     lines: list[Any] = [line.strip() for line in script.splitlines() if line.strip() and not line.startswith("#!")]
     first = lines[0] if lines else script.strip()
     return first if len(first) <= _SHOWN else first[: _SHOWN - 1] + "…"
+
+
+def _silent(tx: Session, ids: list[int]) -> dict[int, str]:
+    """What the last look at them says of hosts that did not let us in; it is said, and tried all the same."""
+    query = select(HostObservation.host_id, HostObservation.state, HostObservation.observed_at).where(
+        HostObservation.kind == "services",
+        col(HostObservation.host_id).in_(ids),
+        col(HostObservation.state).not_in(("ok", "unsupported")),
+    )
+    return {
+        host_id: f"did not let us in at the last look ({seen:%Y-%m-%d %H:%M}Z: {state.replace('_', ' ')})"
+        for host_id, state, seen in tx.exec(query).all()
+    }

@@ -354,3 +354,24 @@ async def test_consent_is_to_the_machine_and_not_to_its_name(desk: Desk, tmp_pat
         after = (await bench.plan(desk.caller, "hosts.execute", data))["digest"]
         assert after != before, name
         before = after
+
+
+async def test_the_plan_says_who_did_not_let_us_in(desk: Desk) -> None:
+    """Said, and tried all the same; the consent to it holds when the host comes back."""
+    from data.models import HostObservation, utc_now
+
+    bench = desk.bench
+    ids = {name: await bench.host(name) for name in ("web1", "web2", "plain")}
+    states = {"web1": "ok", "web2": "timeout", "plain": "unsupported"}
+    data = {"hosts": [*states], "steps": ["true"]}
+    before = await bench.plan(desk.caller, "hosts.execute", data)
+    rows = [
+        HostObservation(host_id=ids[name], kind="services", state=state, observed_at=utc_now())
+        for name, state in states.items()
+    ]
+    await bench.database.write(lambda tx: tx.add_all(rows))
+    plan = await bench.plan(desk.caller, "hosts.execute", data)
+    said = {target["name"]: target.get("warnings") for target in plan["targets"]}
+    assert "did not let us in at the last look" in said.pop("web2")[0]
+    assert not any(said.values())
+    assert plan["digest"] == before["digest"]
