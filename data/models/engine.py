@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from data.models.columns import BIG_ID, JSON_TYPE, Record, UtcDateTime, utc_now
@@ -45,6 +45,9 @@ class Run(Record, table=True):
     task: bool = False
 
 
+_IN_FLIGHT = text("state = 'in_flight'")
+
+
 class RunTarget(Record, table=True):
     """One object of a run. `state` is waiting, in_flight, done, failed, unknown, skipped or cancelled.
 
@@ -52,7 +55,11 @@ class RunTarget(Record, table=True):
     """
 
     __tablename__ = "run_target"
-    __table_args__ = (UniqueConstraint("run_id", "position"), Index("ix_run_target_object", "kind", "object_id"))
+    __table_args__ = (
+        UniqueConstraint("run_id", "position"),
+        Index("ix_run_target_object", "kind", "object_id"),
+        Index("ix_run_target_in_flight", "host", sqlite_where=_IN_FLIGHT, postgresql_where=_IN_FLIGHT),
+    )
 
     id: int = Field(default=None, primary_key=True, sa_type=BIG_ID)
     run_id: str = Field(foreign_key="run.id", ondelete="CASCADE")

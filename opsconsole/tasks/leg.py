@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,7 +35,7 @@ from opsconsole.engine.errors import (
 from opsconsole.engine.registry import Operation, Outcome
 from opsconsole.house import House
 from opsconsole.tasks import prepare, record
-from opsconsole.tasks.gates import Gates
+from opsconsole.tasks.gates import Crowded, Gates, refuse_crowded
 from opsconsole.tasks.handle import Halt, TaskHandle
 from opsconsole.tasks.output import Superseded, fence
 from opsconsole.tasks.patience import patient_read, patient_write
@@ -42,6 +43,7 @@ from opsconsole.tasks.prepare import Item, Parked
 
 GO, STOP, WAIT = "go", "stop", "wait "
 """What a wave answers, and the workflow remembers: go on, stop, or wait for what is named behind it."""
+_CROWDED_SECONDS = (0.2, 0.6)
 
 
 @dataclass(slots=True)
@@ -204,22 +206,42 @@ class Leg:
         over = self._state.stopped is not None or self._state.parked is not None
         return self.halt.wanted is None and not self.halt.leave and not over
 
-    async def _one(self, item: Item) -> None:
-        work, outcome = item.work, item.outcome
+    async def _start(self, item: Item) -> list[str] | None:
+        """Mark it as in flight, once there is room on its host; answers what was lost, None when it may not begin."""
+        work, placed = item.work, item.in_flight
 
         def start(tx: Session) -> list[str]:
             fence(tx, self.task_id, self.attempt)
             if not item.in_flight:
                 refuse_gone(tx, work.ctx)
+            if not placed:
+                refuse_crowded(tx, self.task_id, item.position, item.target.host, self.gates.per_host)
             announce(tx, "task", self.task_id, "updated", run_id=self.task_id)
             return execute.start_target(tx, work, item.position, item.target)
 
+        async def write() -> list[str]:
+            nonlocal placed
+            lost = await patient_write(self.house, start)
+            placed = True
+            return lost
+
+        while True:
+            with contextlib.suppress(Crowded):
+                return await execute.fresh(write)
+            await asyncio.sleep(random.uniform(*_CROWDED_SECONDS))  # noqa: S311 - spreads load, guards nothing
+            if not self._may_begin():
+                return None
+
+    async def _one(self, item: Item) -> None:
+        work, outcome = item.work, item.outcome
         gone: ConsoleError | None = None
-        lost: list[str] = []
+        lost: list[str] | None = []
         try:
-            lost = await execute.fresh(lambda: patient_write(self.house, start))
+            lost = await self._start(item)
         except (UserDisabled, NotSignedIn) as error:
             gone = error
+        if lost is None:
+            return
         if gone is not None:
             outcome.state, outcome.error = "failed", gone.as_json()
         elif lost:

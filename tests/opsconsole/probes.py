@@ -27,6 +27,7 @@ class ProbeInput(Input):
     only: list[int] = []
     record: str = "ok"
     resource: str = "probe"
+    host: str | None = None
     password: str | None = None
     danger: str = "none"
 
@@ -48,6 +49,7 @@ class Probe(Change[ProbeInput]):
                 Subject("thing", f"thing-{n}"),
                 before={"on": False, "password": "old"},
                 after={"on": True},
+                host=self.input.host,
             )
             for n in positions
         )
