@@ -113,7 +113,7 @@ class Worker:
 
         def look(tx: Session) -> tuple[list[str], list[str]]:
             left = workers.orphans(tx, self.id, now)
-            return left, workers.claim(tx, self.id, room) if room > 0 else []
+            return left, workers.claim(tx, self.id, room, now) if room > 0 else []
 
         ours, anything = await self.house.database.read(lambda tx: (_ours(tx, self.id), _anything(tx, self.id)))
         for task_id in self._lost(ours):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, or_, select, update
 
 from data.models import Task, Worker
@@ -13,6 +14,7 @@ from opsconsole.engine.ids import uuid7
 
 BEAT = 5.0
 DEAD_AFTER = timedelta(seconds=20)
+_FOR_OTHERS = timedelta(seconds=1)
 
 
 def new_id() -> str:
@@ -76,20 +78,29 @@ def orphans(tx: Session, worker_id: str, now: datetime) -> list[str]:
     return [task.id for task in taken]
 
 
-def claim(tx: Session, worker_id: str, room: int) -> list[str]:
-    """Take up to `room` tasks that nobody works on, the oldest first; answers their ids."""
-    query = (
-        select(Task)
-        .where(Task.state == "pending")
-        .order_by(col(Task.created_at))
-        .limit(room)
-        .with_for_update(skip_locked=True)
-    )
+def claim(tx: Session, worker_id: str, room: int, now: datetime) -> list[str]:
+    """Take up to `room` tasks that nobody works on, the oldest first; answers their ids.
+
+    What was asked for just now is left to a worker with less to do: who is quickest to look would else take it all.
+    """
+    query = select(Task).where(Task.state == "pending")
+    if _others_have_less(tx, worker_id, now):
+        query = query.where(col(Task.created_at) <= clock.shared(tx, now) - _FOR_OTHERS)
+    query = query.order_by(col(Task.created_at)).limit(room).with_for_update(skip_locked=True)
     taken = list(tx.exec(query).all())
     for task in taken:
         task.state, task.executor_id = "running", worker_id
         tx.add(task)
     return [task.id for task in taken]
+
+
+def _others_have_less(tx: Session, worker_id: str, now: datetime) -> bool:
+    others = [row.id for row in living(tx, now) if row.id != worker_id]
+    if not others:
+        return False
+    query = select(Task.executor_id, func.count()).where(Task.state == "running").group_by(col(Task.executor_id))
+    load = dict(tx.exec(query).all())
+    return min(load.get(name, 0) for name in others) < load.get(worker_id, 0)
 
 
 def anything_pending(tx: Session) -> bool:

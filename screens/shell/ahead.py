@@ -110,7 +110,10 @@ class TypeAhead:
                         await _reached(pump)
                     rounds += 1
                     if list(self._console.screen_stack) != stack:
-                        stack = list(self._console.screen_stack)
+                        before, stack = stack, list(self._console.screen_stack)
+                        if len(stack) < len(before):
+                            # Whoever had shown what is closed now goes on, perhaps to the next dialog.
+                            self._known = {worker for worker in self._known if worker.group not in OPENING}
                         for _ in range(TURNS):
                             await asyncio.sleep(0)
                         self._known |= {worker for worker in self._console.workers if self._shown_over(worker)}

@@ -43,7 +43,7 @@ async def test_an_attached_task_is_never_a_workers(
     async def look(house: House, task_id: str, executor: str) -> None:
         def both(tx: Session) -> tuple[list[str], list[str]]:
             now = audit.now()
-            return workers.claim(tx, "worker", 10), workers.orphans(tx, "worker", now)
+            return workers.claim(tx, "worker", 10, now), workers.orphans(tx, "worker", now)
 
         seen.append(await house.database.write(both))
         task = await house.database.read(lambda tx: tx.get(Task, task_id))
@@ -319,3 +319,22 @@ def test_the_unit_names_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPSCONSOLE_DATABASE_URL", "postgresql://u:geheim@db/x")
     assert "EnvironmentFile=" in working.unit_text()
     assert "geheim" not in working.unit_text()
+
+
+async def test_what_was_just_asked_for_is_left_to_who_has_less_to_do(bench: Bench, probe: type[Probe]) -> None:
+    """For a moment: a worker that only seems to be alive must not keep tasks waiting."""
+    ada = await bench.user("ada", MAY)
+    write = bench.database.write
+    for name in ("busy", "idle"):
+        await write(lambda tx, name=name: workers.register(tx, name, audit.now(), stay=True))  # type: ignore[misc]
+    first = await submit(bench, ada, {"resource": "a"})
+    assert await write(lambda tx: workers.claim(tx, "busy", 10, audit.now())) == [first]
+    second = await submit(bench, ada, {"resource": "b"})
+    assert await write(lambda tx: workers.claim(tx, "busy", 10, audit.now())) == []
+    assert await write(lambda tx: workers.claim(tx, "idle", 10, audit.now())) == [second]
+    third = await submit(bench, ada, {"resource": "c"})
+    assert await write(lambda tx: workers.claim(tx, "busy", 10, audit.now())) == [third]
+    fourth = await submit(bench, ada, {"resource": "d"})
+    assert await write(lambda tx: workers.claim(tx, "busy", 10, audit.now())) == []
+    later = audit.now() + timedelta(seconds=2)
+    assert await write(lambda tx: workers.claim(tx, "busy", 10, later)) == [fourth]
