@@ -120,15 +120,22 @@ class JournalScreen(ConsoleScreen):
         """What can be done to the services whose lines these are; what comes of it follows here."""
         named = [target for target in self.targets if target[1]]
         if named:
-            self.act(named)
+            self.choose_action(named)
         else:
             self.console.say("this is the journal of whole hosts; services are acted on from 1 services", "warn")
 
     @work(group="choose", exclusive=True, exit_on_error=False)
-    async def act(self, targets: list[Target]) -> None:
+    async def choose_action(self, targets: list[Target]) -> None:
         from screens.services_menu import choose
 
-        await choose(self.console, self.client, targets)
+        if chosen := await choose(self.console, self.client, targets):
+            self.perform(chosen, targets)
+
+    @work(group="act", exit_on_error=False)
+    async def perform(self, name: str, targets: list[Target]) -> None:
+        from screens.services_menu import perform
+
+        await perform(self.console, self.client, name, targets)
 
     def action_reload(self) -> None:
         self.pane.log_view.clear()

@@ -356,8 +356,8 @@ class ServicesScreen(ConsoleScreen):
         """The action menu, with what the host says is possible now."""
         from screens.services_menu import choose
 
-        await choose(self.console, client, targets)
-        self._show_detail()
+        if chosen := await choose(self.console, client, targets):
+            self.perform(client, chosen, targets)
 
     def action_act(self, name: str) -> None:
         targets, client = self.targets(), self.console.client

@@ -110,10 +110,7 @@ class TypeAhead:
                         await _reached(pump)
                     rounds += 1
                     if list(self._console.screen_stack) != stack:
-                        before, stack = stack, list(self._console.screen_stack)
-                        if len(stack) < len(before):
-                            # Whoever had shown what is closed now goes on, perhaps to the next dialog.
-                            self._known = {worker for worker in self._known if worker.group not in OPENING}
+                        stack = list(self._console.screen_stack)
                         for _ in range(TURNS):
                             await asyncio.sleep(0)
                         self._known |= {worker for worker in self._console.workers if self._shown_over(worker)}

@@ -313,7 +313,7 @@ def test_two_workers_share_and_one_takes_over(postgres_place: Place, tmp_path: P
     while len(place.json("jobs", "list")["workers"]) < 2:
         assert time.monotonic() < until
         time.sleep(0.2)
-    ids = [place.execute("sleep 2") for _ in range(6)]
+    ids = [place.execute("sleep 15") for _ in range(4)]
     assert {place.ended(task_id)["state"] for task_id in ids} == {"finished"}
     assert len({place.task(task_id)["worker"] for task_id in ids}) == 2
     task_id = place.execute(f"sleep 6; echo once >> {effects}")
