@@ -10,11 +10,11 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.events import ScreenResume
 from textual.widgets import Static
 
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, reported
+from screens.listing import ListScreen
 from screens.performing import Done, Order, Performing
 from screens.render.approval import SPEC, Asked, detail_text, parse_approval, parse_review
 from screens.shell.waiting import concerns
@@ -26,12 +26,11 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 PAGE: Final = 200
 OPEN_STATES: Final = ("pending", "approved")
 
 
-class ApprovalsScreen(ConsoleScreen):
+class ApprovalsScreen(ListScreen[Asked]):
     """Follows the change feed; what is open is all here, of what is over the newest."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,35 +39,18 @@ class ApprovalsScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[Asked] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self._following: Client | None = None
         self._due = True
 
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="approvals")
-        self.pane: ListPane[Asked] = ListPane(table, "approvals")
+        self.pane = ListPane(table, "approvals")
         yield self.pane
         yield StatusLine()
 
-    def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
-
-    @on(ScreenResume)
-    def _back_again(self) -> None:
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[Asked]:
-        return self.pane.table
-
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
-
-    def _tick(self) -> None:
+    def tick(self) -> None:
         client = self.console.client
         self._heading()
         if client is None or not self.is_current:
@@ -86,7 +68,7 @@ class ApprovalsScreen(ConsoleScreen):
         async for batch in client.changes():
             if concerns(batch):
                 self._due = True
-                self._tick()
+                self.tick()
 
     @work(group="load", exclusive=True, exit_on_error=False)
     async def load(self, client: Client) -> None:
@@ -112,7 +94,7 @@ class ApprovalsScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._due = True
-        self._tick()
+        self.tick()
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:

@@ -44,7 +44,6 @@ class AuditScreen(RecordsScreen):
         return Line(id="heading")
 
     def on_mount(self) -> None:
-        super().on_mount()
         self._say_what()
         self.set_interval(1.0, self._heading)
 

@@ -11,8 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json
-from screens.frame import ConsoleScreen, reported
+from screens.frame import reported
 from screens.home_going import go_to_thing
+from screens.listing import ListScreen
 from screens.performing import Done, Order, Performing
 from screens.render.home import SPEC, HomeRow, detail, headline, more_of, parse_home
 from screens.render.record import Thing
@@ -25,7 +26,6 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 AFRESH_AFTER: Final = 2.0
 """Seconds between two readings, however much changes meanwhile."""
 SHARE: Final = 10
@@ -51,7 +51,7 @@ class HomePane(ListPane[HomeRow]):
         return rows.summary() if rows.filter or rows.marks else Safe("")
 
 
-class HomeScreen(ConsoleScreen):
+class HomeScreen(ListScreen[HomeRow]):
     """Follows the change feed; the line above the list says all of it at once, the line below all of a row."""
 
     DEFAULT_CSS = """
@@ -69,7 +69,7 @@ class HomeScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[HomeRow] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self._answer: Json | None = None
         self._following: Client | None = None
         self._due = True
@@ -87,27 +87,10 @@ class HomeScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         self.table.changed(self.rows.set_group("section"))
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
 
     @on(ScreenResume)
-    def _back_again(self) -> None:
+    def _seen_again(self) -> None:
         self._due = True
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[HomeRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> HomeRow | None:
-        """The row under the cursor."""
-        return self.rows.records.get(self.table.cursor or "")
-
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
 
     def thing(self) -> Thing | None:
         row = self.current
@@ -119,7 +102,7 @@ class HomeScreen(ConsoleScreen):
 
     # Knowing
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         client = self.console.client
         self._heading()
         if client is None or not self.is_current:
@@ -187,7 +170,7 @@ class HomeScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._due, self._asked_at = True, 0.0
-        self._tick()
+        self.tick()
 
     # Going there
 

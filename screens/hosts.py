@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json
-from screens.frame import ConsoleScreen, reported
+from screens.frame import reported
 from screens.hosts_forms import HostForms, rows_of
+from screens.listing import ListScreen
 from screens.performing import Done, Order, Performing
 from screens.render.host import Seen
 from screens.render.hosts import SPEC, HostRow, key_is_open, parse_row
@@ -27,7 +27,6 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 PAGE: Final = 200
 SIGHTS_EVERY: Final = 8.0
 _RECORDS: Final = frozenset({"host", "environment", "host_tag"})
@@ -37,7 +36,7 @@ _CHANGING: Final = (
 )
 
 
-class HostsScreen(ConsoleScreen):
+class HostsScreen(ListScreen[HostRow]):
     """Records from `hosts.list`, states as last seen; both follow the change feed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +57,7 @@ class HostsScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[HostRow] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self._records: dict[str, Json] = {}
         self._sights: dict[str, Json] = {}
         self._seen: dict[str, Seen] = {}
@@ -70,35 +69,13 @@ class HostsScreen(ConsoleScreen):
     def compose(self) -> ComposeResult:
         yield Line(id="heading")
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="hosts")
-        self.pane: ListPane[HostRow] = ListPane(table, "hosts")
+        self.pane = ListPane(table, "hosts")
         yield self.pane
         yield StatusLine()
-
-    def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
-
-    @on(ScreenResume)
-    def _back_again(self) -> None:
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[HostRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> HostRow | None:
-        """The row under the cursor."""
-        return self.rows.records.get(self.table.cursor or "")
 
     def thing(self) -> Thing | None:
         row = self.current
         return Thing("host", row.host.id, row.host.asked) if row is not None else None
-
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
 
     # Knowing
 
@@ -107,9 +84,9 @@ class HostsScreen(ConsoleScreen):
         if self._following is not client:
             self._following = client
             self.follow(client)
-        self._tick()
+        self.tick()
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         """Nothing is asked while nobody looks; ages are repainted."""
         client = self.console.client
         self._heading()
@@ -180,7 +157,7 @@ class HostsScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._records_due = self._sights_due = True
-        self._tick()
+        self.tick()
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:

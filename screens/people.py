@@ -97,9 +97,6 @@ class PeopleScreen(ConsoleScreen):
             return None
         return Thing(self.kind[:-1], str(self.current.record.get("id")), self.name_here)
 
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
-
     # Knowing
 
     def _tick(self) -> None:

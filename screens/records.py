@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json
 from screens.frame import ConsoleScreen, reported
-from screens.render.record import FIELDS, SPEC, FieldRow, RecordRow, Thing, fields_of, parse, thing_of
+from screens.listing import ListScreen
+from screens.render.record import FIELDS, SPEC, RecordRow, Thing, fields_of, parse, thing_of
 from screens.text import Safe, join
 from screens.widgets.header import HeaderLine
 from screens.widgets.line import Line
@@ -27,7 +27,7 @@ NEAR_END: Final = 20
 AFRESH_EVERY: Final = 2.0
 
 
-class RecordsScreen(ConsoleScreen):
+class RecordsScreen(ListScreen[RecordRow]):
     """`operation` with `asked` gives the lines, newest first; the newest are asked for again when something changed."""
 
     OPERATION: ClassVar[str] = "audit.records.list"
@@ -37,7 +37,7 @@ class RecordsScreen(ConsoleScreen):
 
     def __init__(self, title: str) -> None:
         super().__init__()
-        self.rows: Rows[RecordRow] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self.title_word = title
         self._oldest: int | None = None
         self._following: Client | None = None
@@ -55,38 +55,16 @@ class RecordsScreen(ConsoleScreen):
     def compose(self) -> ComposeResult:
         yield self.top()
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="records")
-        self.pane: ListPane[RecordRow] = ListPane(table, self.title_word)
+        self.pane = ListPane(table, self.title_word)
         yield self.pane
         yield StatusLine()
-
-    def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(1.0, self._tick)
-        self._tick()
-
-    @on(ScreenResume)
-    def _back_again(self) -> None:
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[RecordRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> RecordRow | None:
-        """The row under the cursor."""
-        return self.rows.records.get(self.table.cursor or "")
-
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
 
     def thing(self) -> Thing | None:
         return thing_of(self.current.record) if self.current is not None else None
 
     # Knowing
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         client = self.console.client
         if client is None or not self.is_current:
             return
@@ -146,7 +124,7 @@ class RecordsScreen(ConsoleScreen):
         """Other lines are wanted now."""
         self.table.changed(self.rows.update({}, list(self.rows.records)))
         self._oldest, self._due, self._asked_at = None, True, 0.0
-        self._tick()
+        self.tick()
 
     # Moving
 
@@ -156,7 +134,7 @@ class RecordsScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._due, self._asked_at = True, 0.0
-        self._tick()
+        self.tick()
 
     @on(VirtualTable.Opened)
     def _opened(self) -> None:
@@ -199,7 +177,7 @@ class RecordScreen(ConsoleScreen):
     def __init__(self, record: Json) -> None:
         super().__init__()
         self.record = record
-        self.rows: Rows[FieldRow] = Rows(FIELDS)
+        self.rows = Rows(FIELDS)
         self.rows.replace(fields_of(record))
 
     def compose(self) -> ComposeResult:
@@ -207,7 +185,7 @@ class RecordScreen(ConsoleScreen):
         row = parse(self.record)
         name = join([Safe(f"record {row.number}"), row.operation, Safe("by"), row.operator], " ")
         table = VirtualTable(self.rows, ascii=self.console.ascii, id="record")
-        self.pane: ListPane[FieldRow] = ListPane(table, str(name))
+        self.pane = ListPane(table, str(name))
         yield self.pane
         yield StatusLine()
 

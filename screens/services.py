@@ -203,9 +203,6 @@ class ServicesScreen(ConsoleScreen):
             self._gathered = (rows.shown, list(found.values()))
         return self._gathered[1]
 
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
-
     # Looking
 
     def action_back(self) -> None:

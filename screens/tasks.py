@@ -10,10 +10,10 @@ from typing import ClassVar, Final
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import ConsoleScreen, events, reported
+from screens.listing import ListScreen
 from screens.performing import Order, Performing
 from screens.render.task import SPEC, OutputLines, TargetNews, TaskRow, headline, parse_task, source_cells
 from screens.text import Safe, join
@@ -85,7 +85,7 @@ class Controlled(ConsoleScreen):
             await Performing(self.console, self.client).finish(order)
 
 
-class TasksScreen(Controlled):
+class TasksScreen(ListScreen[TaskRow], Controlled):
     """All tasks one may see, those under way first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -95,31 +95,19 @@ class TasksScreen(Controlled):
     def __init__(self, client: Client) -> None:
         super().__init__()
         self.client = client
-        self.rows: Rows[TaskRow] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self._due = True
         self._timers_at = 0.0
 
     def compose(self) -> ComposeResult:
         yield HeaderLine()
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="tasks")
-        self.pane: ListPane[TaskRow] = ListPane(table, "tasks")
+        self.pane = ListPane(table, "tasks")
         yield self.pane
         yield StatusLine()
 
     def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
         self.follow()
-        self._tick()
-
-    @on(ScreenResume)
-    def _back_again(self) -> None:
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[TaskRow]:
-        return self.pane.table
 
     def place(self) -> list[Safe]:
         return [Safe("tasks")]
@@ -128,9 +116,9 @@ class TasksScreen(Controlled):
         return lambda: TasksScreen(self.client)
 
     def task_here(self) -> TaskRow | None:
-        return self.rows.records.get(self.table.cursor or "")
+        return self.current
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         if not self.is_current:
             return
         self.table.tick()
@@ -176,7 +164,7 @@ class TasksScreen(Controlled):
 
     def action_refresh(self) -> None:
         self._due = True
-        self._tick()
+        self.tick()
 
 
 def timers_note(answer: Json) -> Safe:

@@ -12,7 +12,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
-from textual.events import ScreenResume
 
 from opsconsole.client import Client, Json, OperationFailed
 from screens.frame import reported
@@ -29,7 +28,6 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 FIRST: Final = 200
 PAGE: Final = 2000
 SLICE: Final = 250
@@ -59,7 +57,7 @@ class VpnScreen(VpnChanging):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[ClientRow] = Rows(CLIENTS)
+        self.rows = Rows(CLIENTS)
         self.cas = []
         self._sessions: dict[int, Session] = {}
         self._following: Client | None = None
@@ -74,31 +72,12 @@ class VpnScreen(VpnChanging):
         yield Line(id="heading")
         yield Line(id="authorities")
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="vpn")
-        self.pane: ListPane[ClientRow] = ListPane(table, "VPN clients")
+        self.pane = ListPane(table, "VPN clients")
         self.side = SidePane()
         with Horizontal(classes="beside"):
             yield self.pane
             yield self.side
         yield StatusLine()
-
-    def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
-
-    @on(ScreenResume)
-    def _back_again(self) -> None:
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[ClientRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> ClientRow | None:
-        """The row under the cursor."""
-        return self.rows.records.get(self.table.cursor or "")
 
     def chosen(self) -> list[ClientRow]:
         """The marked rows, else the one under the cursor."""
@@ -111,11 +90,11 @@ class VpnScreen(VpnChanging):
 
     def look_again(self) -> None:
         self._detail = None
-        self._tick()
+        self.tick()
 
     # Knowing
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         """Nothing is asked while nobody looks; days and ages are repainted."""
         client = self.console.client
         self._heading()
@@ -324,7 +303,7 @@ class VpnScreen(VpnChanging):
     def action_refresh(self) -> None:
         self._due = self._cas_due = True
         self._sessions_at, self._detail = 0.0, None
-        self._tick()
+        self.tick()
 
     def action_sessions(self) -> None:
         """Who is connected, with traffic."""

@@ -12,8 +12,9 @@ from textual.containers import Horizontal
 from textual.content import Content
 
 from opsconsole.client import Client
-from screens.frame import ConsoleScreen, reported
+from screens.frame import reported
 from screens.hosts_forms import rows_of
+from screens.listing import ListScreen
 from screens.render.vpn import CAS, CaRow, parse_ca
 from screens.render.vpn_detail import ca_text
 from screens.text import Safe
@@ -27,12 +28,11 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 _WATCHED: Final = frozenset({"certificate_authority", "vpn_crl", "vpn_client"})
 _CHANGING: Final = ("do",)
 
 
-class AuthoritiesScreen(ConsoleScreen):
+class AuthoritiesScreen(ListScreen[CaRow]):
     """Over the clients; the pane with the horizon is open from the start."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,7 +51,7 @@ class AuthoritiesScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[CaRow] = Rows(CAS)
+        self.rows = Rows(CAS)
         self._due = True
         self._following: Client | None = None
         self._go_to = ""
@@ -59,7 +59,7 @@ class AuthoritiesScreen(ConsoleScreen):
     def compose(self) -> ComposeResult:
         yield HeaderLine()
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking …", id="authorities")
-        self.pane: ListPane[CaRow] = ListPane(table, "certificate authorities")
+        self.pane = ListPane(table, "certificate authorities")
         self.side = SidePane()
         with Horizontal(classes="beside"):
             yield self.pane
@@ -68,18 +68,6 @@ class AuthoritiesScreen(ConsoleScreen):
 
     def on_mount(self) -> None:
         self.side.add_class("-open")
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[CaRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> CaRow | None:
-        return self.rows.records.get(self.table.cursor or "")
 
     def place(self) -> list[Safe]:
         return [Safe("authorities")]
@@ -87,7 +75,7 @@ class AuthoritiesScreen(ConsoleScreen):
     def again(self) -> type[AuthoritiesScreen]:
         return AuthoritiesScreen
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         client = self.console.client
         if client is None or not self.is_current:
             return
@@ -144,7 +132,7 @@ class AuthoritiesScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._due = True
-        self._tick()
+        self.tick()
 
     def action_back(self) -> None:
         if not self.pane.step_back():

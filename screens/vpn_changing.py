@@ -8,7 +8,8 @@ from typing import Any, Final
 from textual import work
 
 from opsconsole.client import Client, Json
-from screens.frame import ConsoleScreen, reported
+from screens.frame import reported
+from screens.listing import ListScreen
 from screens.performing import Done, Order, Performing
 from screens.render.vpn import CaRow, ClientRow
 from screens.text import Safe
@@ -19,15 +20,10 @@ from screens.widgets.menu import Entry, Menu
 _CHANGING: Final = ("new", "edit", "renew", "revoke", "enforce", "export", "bring")
 
 
-class VpnChanging(ConsoleScreen):
+class VpnChanging(ListScreen[ClientRow]):
     """The acting half of the screen; what it knows of clients and authorities comes from the other half."""
 
     cas: list[CaRow]
-
-    @property
-    def current(self) -> ClientRow | None:
-        """The row under the cursor."""
-        raise NotImplementedError
 
     def chosen(self) -> list[ClientRow]:
         """The marked rows, else the one under the cursor."""

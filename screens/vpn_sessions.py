@@ -15,6 +15,7 @@ from textual.widgets import Static
 from opsconsole.client import Client, Json
 from screens.frame import ConsoleModal, ConsoleScreen, reported
 from screens.hosts_forms import rows_of
+from screens.listing import ListScreen
 from screens.performing import Order, Performing
 from screens.render.vpn_session import SPEC, SessionRow, parse_server, parse_session, session_key
 from screens.text import Safe, content
@@ -27,14 +28,13 @@ from screens.widgets.rows import Rows
 from screens.widgets.status import StatusLine
 from screens.widgets.table import VirtualTable
 
-TICK: Final = 1.0
 EVERY: Final = 4.0
 """Seconds between two looks while somebody looks; each costs every server one short conversation."""
 REVOCATIONS_EVERY: Final = 20.0
 _CHANGING: Final = ("kill", "enforce", "publish", "new", "edit")
 
 
-class VpnSessionsScreen(ConsoleScreen):
+class VpnSessionsScreen(ListScreen[SessionRow]):
     """The sessions of all servers from `vpn.sessions.list`, looked at again and again while the screen is in front."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,7 +51,7 @@ class VpnSessionsScreen(ConsoleScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.rows: Rows[SessionRow] = Rows(SPEC)
+        self.rows = Rows(SPEC)
         self._before: dict[str, Json] = {}
         self._before_at = 0.0
         self._asked_at = -EVERY
@@ -62,24 +62,9 @@ class VpnSessionsScreen(ConsoleScreen):
         yield HeaderLine()
         yield Line(id="summary")
         table = VirtualTable(self.rows, ascii=self.console.ascii, empty="asking the servers …", id="vpn-sessions")
-        self.pane: ListPane[SessionRow] = ListPane(table, "vpn sessions")
+        self.pane = ListPane(table, "vpn sessions")
         yield self.pane
         yield StatusLine()
-
-    def on_mount(self) -> None:
-        self.table.focus()
-        self.pane.retitle()
-        self.set_interval(TICK, self._tick)
-        self._tick()
-
-    @property
-    def table(self) -> VirtualTable[SessionRow]:
-        return self.pane.table
-
-    @property
-    def current(self) -> SessionRow | None:
-        """The row under the cursor."""
-        return self.rows.records.get(self.table.cursor or "")
 
     def place(self) -> list[Safe]:
         return [Safe("vpn sessions")]
@@ -87,16 +72,13 @@ class VpnSessionsScreen(ConsoleScreen):
     def again(self) -> Callable[[], ConsoleScreen]:
         return VpnSessionsScreen
 
-    def show_flash(self, text: Safe, role: str) -> None:
-        self.query_one(StatusLine).flash(text, role)
-
     def action_back(self) -> None:
         if not self.pane.step_back():
             super().action_back()
 
     # Knowing
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
         """Nothing is asked while nobody looks; ages are repainted."""
         client = self.console.client
         if client is None or not self.is_current:
@@ -148,7 +130,7 @@ class VpnSessionsScreen(ConsoleScreen):
 
     def action_refresh(self) -> None:
         self._asked_at, self._counted_at = -EVERY, -REVOCATIONS_EVERY
-        self._tick()
+        self.tick()
 
     # Changing
 

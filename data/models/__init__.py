@@ -17,12 +17,13 @@ from data.models.approvals import Approval, Review
 from data.models.cmdb import AppInstance, Application, ApplicationRequirement, Production, ResponsePerson
 from data.models.columns import UtcDateTime, utc_now
 from data.models.engine import Audit, AuditHead, AuditStep, Change, Lease, LookedAfter, Notice, Run, RunTarget, Setting
-from data.models.hosts import Credential, Environment, Host, HostObservation, HostTag
+from data.models.hosts import SERVICES_SEEN, Credential, Environment, Host, HostObservation, HostTag
 from data.models.tasks import Job, Task, TaskOutput, Worker
 from data.models.vpn import CertificateAuthority, VpnCertificate, VpnClient, VpnCrl
 from data.models.vpn_servers import RevocationStep, VpnClientSight, VpnServer, VpnServerSight
 
 __all__ = [
+    "SERVICES_SEEN",
     "AppInstance",
     "Application",
     "ApplicationGrant",

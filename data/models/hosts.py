@@ -89,6 +89,10 @@ class HostTag(Record, table=True):
     tag: str = Field(primary_key=True, index=True)
 
 
+SERVICES_SEEN = "services"
+"""The kind of an observation that is a look at all services of a host."""
+
+
 class HostObservation(Record, table=True):
     """The last thing a driver saw of one host, by kind: an observation, never a record.
 

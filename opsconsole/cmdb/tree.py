@@ -13,7 +13,7 @@ from pydantic import Field, StrictInt
 from sqlalchemy import ColumnElement, func, literal, literal_column, tuple_
 from sqlmodel import Session, and_, col, or_, select
 
-from data.models import AppInstance, Application, Host, HostObservation, Production
+from data.models import SERVICES_SEEN, AppInstance, Application, Host, HostObservation, Production
 from opsconsole.cmdb.fields import with_children
 from opsconsole.cmdb.lookup import CHUNK, find_application, seen_by
 from opsconsole.cmdb.reads import path_match
@@ -26,7 +26,6 @@ VIEW = "app.view_app"
 Kind = Literal["root", "production", "application"]
 NO_LINE = "(no product line)"
 MOST_BELOW = 200_000
-_SIGHT = "services"
 
 
 class Children(Input):
@@ -148,7 +147,7 @@ def _instances(tx: Session, application_id: int) -> list[Json]:
         .join(Host, col(Host.id) == col(AppInstance.host_id))
         .outerjoin(
             HostObservation,
-            and_(col(HostObservation.host_id) == col(Host.id), col(HostObservation.kind) == _SIGHT),
+            and_(col(HostObservation.host_id) == col(Host.id), col(HostObservation.kind) == SERVICES_SEEN),
         )
         .where(AppInstance.application_id == application_id)
         .order_by(col(Host.name))
@@ -220,7 +219,7 @@ def _roll(tx: Session, caller: Caller, kind: str, ids: Sequence[int], *, by_line
         joined.join(AppInstance, col(AppInstance.application_id) == col(Application.id))
         .outerjoin(
             HostObservation,
-            and_(col(HostObservation.host_id) == col(AppInstance.host_id), col(HostObservation.kind) == _SIGHT),
+            and_(col(HostObservation.host_id) == col(AppInstance.host_id), col(HostObservation.kind) == SERVICES_SEEN),
         )
         .where(seen_by(caller), root.in_(ids))
         .group_by(root, *_STATE)

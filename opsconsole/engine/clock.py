@@ -5,6 +5,7 @@ Two jump hosts whose clocks differ by a minute would else see each other's lease
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func
@@ -20,6 +21,11 @@ def shared(tx: Session, now: datetime) -> datetime:
     theirs: datetime = tx.exec(select(func.clock_timestamp())).one()
     ahead = theirs - _local()
     return now if abs(ahead) < _SAME else now + ahead
+
+
+def awake() -> float:
+    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _local() -> datetime:

@@ -7,7 +7,6 @@ it to be unknown.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,7 @@ from sqlmodel import Session
 from data.errors import DataError
 from data.models import Run
 from drivers.errors import DriverError, TimedOut
-from opsconsole.engine import audit, leases, runs
+from opsconsole.engine import audit, clock, leases, runs
 from opsconsole.engine.anchors import note_at_home
 from opsconsole.engine.bugs import note
 from opsconsole.engine.context import Context
@@ -100,16 +99,11 @@ async def fresh(start: Callable[[], Awaitable[list[str]]]) -> list[str]:
     else may have come since it was committed, so it is asked again."""
     lost: list[str] = []
     for _ in range(_TRIES):
-        begun = _now()
+        begun = clock.awake()
         lost = await start()
-        if lost or _now() - begun < _FRESH:
+        if lost or clock.awake() - begun < _FRESH:
             break
     return lost
-
-
-def _now() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def interrupted(target: Target) -> OutcomeUnknown:

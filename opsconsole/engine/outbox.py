@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from opsconsole.house import House
 
 BACK_OFF: Final = (60, 60, 120, 300, 900, 1800, 3600, 7200, 14400, 28800)
-"""Seconds after each try until the next one: ten tries in about sixteen hours."""
+"""Seconds after each try until the next one: eleven tries in about sixteen hours."""
+TRIES: Final = len(BACK_OFF) + 1
 NOT_OURS: Final = timedelta(hours=24)
 """One whose channel this house does not have is left to others so long."""
 KEPT: Final = timedelta(days=14)
@@ -159,7 +160,7 @@ def _written(tx: Session, row: Notice, left: list[str], wrong: str) -> None:
         kept.state, kept.sent_at = "sent", audit.now()
     else:
         kept.recipients = left
-        if kept.attempts >= len(BACK_OFF):
+        if kept.attempts >= TRIES:
             kept.state = "given_up"
     tx.add(kept)
     announce(tx, "notice", kept.id, "updated")

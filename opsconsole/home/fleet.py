@@ -8,20 +8,19 @@ from typing import Any, Final
 from sqlalchemy import and_, case, func
 from sqlmodel import Session, col, select
 
-from data.models import Environment, Host, HostObservation
+from data.models import SERVICES_SEEN, Environment, Host, HostObservation
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import decide
 from opsconsole.engine.registry import Json, find
 from opsconsole.engine.visible import visible
 from opsconsole.home.parts import MOST_SHOWN, Section, item
-from opsconsole.services.observe import KIND
 
 OLD: Final = timedelta(minutes=15)
 """A sight older than this says what was, not what is: the state of such a host is unknown."""
 _NAMED = 5
 _NEVER = "never seen"
 _LEVELS = {"prod": 0, "stage": 1, "dev": 2}
-_SIGHT = and_(col(HostObservation.host_id) == col(Host.id), col(HostObservation.kind) == KIND)
+_SIGHT = and_(col(HostObservation.host_id) == col(Host.id), col(HostObservation.kind) == SERVICES_SEEN)
 
 
 def hosts(tx: Session, ctx: Context) -> Section:
@@ -113,7 +112,7 @@ def services(tx: Session, ctx: Context) -> Section:
         select(*columns)  # type: ignore[call-overload]
         .join(Host, col(Host.id) == col(HostObservation.host_id))
         .outerjoin(Environment, col(Environment.id) == col(Host.environment_id))
-        .where(HostObservation.kind == KIND, col(HostObservation.failed) > 0, *may_see)
+        .where(HostObservation.kind == SERVICES_SEEN, col(HostObservation.failed) > 0, *may_see)
         .order_by(col(HostObservation.failed).desc(), col(Host.name))
         .limit(MOST_SHOWN)
     )
@@ -142,7 +141,7 @@ def services(tx: Session, ctx: Context) -> Section:
         select(func.count())
         .select_from(HostObservation)
         .join(Host, col(Host.id) == col(HostObservation.host_id))
-        .where(HostObservation.kind == KIND, col(HostObservation.failed).is_(None), *may_see)
+        .where(HostObservation.kind == SERVICES_SEEN, col(HostObservation.failed).is_(None), *may_see)
         .where(col(HostObservation.duration_ms).is_not(None))
     )
     number = tx.execute(uncounted).scalar_one()

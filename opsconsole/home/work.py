@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlmodel import Session, col, select
 
 from data.models import Lease, LookedAfter, Run, RunTarget, Task
+from opsconsole.approvals.lookup import needs_of
 from opsconsole.engine import runs as engine
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import decide
-from opsconsole.engine.errors import ObjectNotFound
-from opsconsole.engine.registry import Json, find
+from opsconsole.engine.registry import Json
 from opsconsole.engine.users import unfrozen
 from opsconsole.home.parts import MOST_SHOWN, Section, counted, item
 from opsconsole.journal.runs import sees_all
@@ -102,12 +102,8 @@ def may_look_after(ctx: Context, actor_id: int | None, operation: str) -> bool:
 
 
 def could_begin(ctx: Context, operation: str) -> bool:
-    """Whether he holds what the operation asks for on anything at all; of one that is gone nobody does."""
-    try:
-        needs = find(operation).needs
-    except ObjectNotFound:
-        return ctx.caller.administrator
-    return decide(ctx.caller, unfrozen(needs), None).allowed
+    """Whether he holds what the operation asks for on anything at all."""
+    return decide(ctx.caller, unfrozen(needs_of(operation)), None).allowed
 
 
 def unknown_runs(tx: Session, ctx: Context) -> Section:

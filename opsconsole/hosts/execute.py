@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AliasChoices, Field
 from sqlmodel import Session, col, select
 
-from data.models import HostObservation, Run, RunTarget
+from data.models import SERVICES_SEEN, HostObservation, Run, RunTarget
 from drivers import detached
 from drivers.detached import JobSpec
 from drivers.runner import Runner
@@ -166,7 +166,7 @@ def _first_line(script: str) -> str:
 def _silent(tx: Session, ids: list[int]) -> dict[int, str]:
     """What the last look at them says of hosts that did not let us in; it is said, and tried all the same."""
     query = select(HostObservation.host_id, HostObservation.state, HostObservation.observed_at).where(
-        HostObservation.kind == "services",
+        HostObservation.kind == SERVICES_SEEN,
         col(HostObservation.host_id).in_(ids),
         col(HostObservation.state).not_in(("ok", "unsupported")),
     )

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 
 from data.errors import DataError
 from data.feed import announce
-from data.models import HostObservation
+from data.models import SERVICES_SEEN, HostObservation
 from drivers.errors import DriverError, TimedOut
 from drivers.runner import Runner
 from drivers.systemd import HostUnits, snapshot
@@ -26,7 +26,6 @@ from opsconsole.services.conf import Known, load
 from opsconsole.services.kept import Kept, host_json, packed, remedy_of, unpacked
 from opsconsole.services.project import Row, rows_of
 
-KIND = "services"
 _VOLATILE = ("memory", "cpu_nsec")
 _AT_ONCE = 50
 _NAMED = 10
@@ -136,7 +135,7 @@ async def cached(ctx: Context, hosts: Sequence[HostFacts]) -> dict[int, Sight]:
     wanted = {host.id: host for host in hosts}
 
     def work(tx: Session) -> list[HostObservation]:
-        query = select(HostObservation).where(HostObservation.kind == KIND)
+        query = select(HostObservation).where(HostObservation.kind == SERVICES_SEEN)
         if len(wanted) <= 500:
             query = query.where(col(HostObservation.host_id).in_(wanted))
         return [row for row in tx.exec(query) if row.host_id in wanted]
@@ -164,10 +163,10 @@ async def keep(ctx: Context, sight: Sight, *, duration: float) -> None:
 
 def _store(tx: Session, sight: Sight, content: str, payload: bytes, duration: float) -> None:
     now = sight.observed_at or datetime.now(UTC)
-    row = tx.get(HostObservation, (sight.host.id, KIND))
+    row = tx.get(HostObservation, (sight.host.id, SERVICES_SEEN))
     changed = row is None or row.digest != content or row.state != "ok"
     if row is None:
-        row = HostObservation(host_id=sight.host.id, kind=KIND, state="ok", observed_at=now)
+        row = HostObservation(host_id=sight.host.id, kind=SERVICES_SEEN, state="ok", observed_at=now)
     row.state, row.error, row.observed_at = "ok", None, now
     row.duration_ms, row.payload, row.digest = int(duration * 1000), payload, content
     row.failed, row.failing = failing_of(sight.rows)
@@ -185,9 +184,11 @@ def failing_of(rows: Sequence[Row]) -> tuple[int, list[dict[str, Any]]]:
 
 
 def _store_error(tx: Session, sight: Sight) -> None:
-    row = tx.get(HostObservation, (sight.host.id, KIND))
+    row = tx.get(HostObservation, (sight.host.id, SERVICES_SEEN))
     if row is None:
-        row = HostObservation(host_id=sight.host.id, kind=KIND, state=sight.state, observed_at=datetime.now(UTC))
+        row = HostObservation(
+            host_id=sight.host.id, kind=SERVICES_SEEN, state=sight.state, observed_at=datetime.now(UTC)
+        )
     elif row.state == sight.state and row.error == sight.error:
         return
     row.state, row.error = sight.state, sight.error

@@ -20,7 +20,7 @@ from drivers import detached
 from drivers.detached import JobSpec, Look
 from drivers.errors import DriverError, ProtocolError, Refused, TimedOut, Unreachable, Unsupported
 from drivers.runner import Runner
-from opsconsole.engine import leases
+from opsconsole.engine import clock, leases
 from opsconsole.engine.context import Finished
 from opsconsole.engine.errors import Cancelled, OutcomeUnknown, StateConflict
 from opsconsole.engine.plan import Target
@@ -85,13 +85,13 @@ class TaskHandle:
             return leases.keep(tx, self.task_id, [target.resource], utc_now())
 
         self._refuse_lost(await self._write(work))
-        self._fenced[position] = _now()
+        self._fenced[position] = clock.awake()
 
     async def _fence(self, target: Target) -> None:
         """Right before an effect: still ours? Looked at again when the look before is not of this very moment, for the
         host was waited for, or we were asleep."""
         position = self.positions[target.key]
-        if _now() - self._fenced.get(position, 0.0) < _FRESH:
+        if clock.awake() - self._fenced.get(position, 0.0) < _FRESH:
             return
 
         def work(tx: Session) -> list[str]:
@@ -99,7 +99,7 @@ class TaskHandle:
             return leases.keep(tx, self.task_id, [target.resource], utc_now())
 
         self._refuse_lost(await self._write(work))
-        self._fenced[position] = _now()
+        self._fenced[position] = clock.awake()
 
     def _refuse_lost(self, lost: list[str]) -> None:
         if lost:
@@ -327,11 +327,6 @@ class TaskHandle:
 
     async def _write(self, work: Callable[[Session], T]) -> T:
         return await patient_write(self._house, work)
-
-
-def _now() -> float:
-    """Seconds of a clock that nobody sets, and that goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class _Gone(Exception):

@@ -13,7 +13,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, select
 
 from data.errors import DataError
@@ -21,7 +21,6 @@ from data.feed import announce
 from data.models import Run, RunTarget, Task
 from opsconsole.engine import audit, execute, runs
 from opsconsole.engine.authorise import refuse_gone
-from opsconsole.engine.bugs import note
 from opsconsole.engine.context import Context
 from opsconsole.engine.decide import decide
 from opsconsole.engine.errors import (
@@ -40,6 +39,7 @@ from opsconsole.tasks.handle import Halt, TaskHandle
 from opsconsole.tasks.output import Superseded, fence
 from opsconsole.tasks.patience import patient_read, patient_write
 from opsconsole.tasks.prepare import Item, Parked
+from opsconsole.tasks.troubles import Trouble, told
 
 GO, STOP, WAIT = "go", "stop", "wait "
 """What a wave answers, and the workflow remembers: go on, stop, or wait for what is named behind it."""
@@ -54,23 +54,6 @@ class Progress:
     stopped: str | None = None
     parked: Parked | None = None
     held: list[Item] = field(default_factory=list)
-
-
-class Trouble(Exception):
-    """A database, or the machine, was in the way; the task is not at fault. The text is the kind and nothing else."""
-
-
-class Bug(Exception):
-    """A mistake of ours; the text is its kind and nothing else."""
-
-
-async def told(error: Exception) -> Trouble | Bug:
-    """Written down in the log of errors, and without its text, which may hold statements, values and secrets."""
-    if isinstance(error, (Trouble, Bug)):
-        return error
-    await asyncio.to_thread(note, error)
-    outside = isinstance(error, (DataError, SQLAlchemyError, OSError)) or type(error).__module__.startswith("dbos")
-    return Trouble(type(error).__name__) if outside else Bug(type(error).__name__)
 
 
 class Leg:

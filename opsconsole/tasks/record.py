@@ -51,9 +51,7 @@ async def park(house: House, task_id: str, attempt: int, waiting_for: str, error
         return _at_rest(tx, task, "waiting"), None
 
     state, head = await patient_write(house, work)
-    anchor(house, head)
-    if head is not None:
-        await tell_end(house, task_id)
+    await _over(house, task_id, head)
     return state
 
 
@@ -77,9 +75,7 @@ async def fail(house: House, task_id: str, attempt: int, error: ConsoleError, *,
         return end_task(tx, house, task, state)
 
     head = await patient_write(house, work)
-    anchor(house, head)
-    if head is not None:
-        await tell_end(house, task_id)
+    await _over(house, task_id, head)
 
 
 async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reason: str | None) -> str:
@@ -95,9 +91,7 @@ async def close(house: House, task_id: str, attempt: int, *, pausing: bool, reas
         return _end_left(tx, house, task, reason)
 
     state, head = await patient_write(house, work)
-    anchor(house, head)
-    if head is not None:
-        await tell_end(house, task_id)
+    await _over(house, task_id, head)
     return state
 
 
@@ -112,9 +106,7 @@ async def break_off(house: House, task_id: str, attempt: int, error: ConsoleErro
         return _end_left(tx, house, task, error.message)[1]
 
     head = await patient_write(house, work)
-    anchor(house, head)
-    if head is not None:
-        await tell_end(house, task_id)
+    await _over(house, task_id, head)
 
 
 def _end_left(tx: Session, house: House, task: Task, reason: str | None) -> tuple[str, dict[str, Any] | None]:
@@ -145,6 +137,13 @@ def lose_in_flight(tx: Session, house: House, task: Task, reason: str) -> None:
     tx.flush()
     entries = [runs.swept_entry(run, row, reason) for row in rows]
     audit.append(tx, house.audit_key, entries, at=audit.now())
+
+
+async def _over(house: House, task_id: str, head: dict[str, Any] | None) -> None:
+    """After the commit; `head` is there when the task has ended in it."""
+    anchor(house, head)
+    if head is not None:
+        await tell_end(house, task_id)
 
 
 async def tell_end(house: House, task_id: str) -> None:

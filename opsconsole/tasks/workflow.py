@@ -15,8 +15,9 @@ from typing import Protocol
 from dbos import DBOS, DBOSConfig, SetWorkflowID
 
 from opsconsole.house import House
-from opsconsole.tasks.leg import GO, Leg, told
+from opsconsole.tasks.leg import GO, Leg
 from opsconsole.tasks.output import Superseded
+from opsconsole.tasks.troubles import told
 
 APPLICATION_VERSION = "1"
 """Raised by hand when a workflow of before could not be gone on with any more."""

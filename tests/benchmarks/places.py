@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlmodel import Session, delete, select
 
-from data.models import Environment, Host, HostObservation, HostTag
+from data.models import SERVICES_SEEN, Environment, Host, HostObservation, HostTag
 from drivers.systemd_parse import HostUnits, UnitState
 from opsconsole.engine import identity
 from opsconsole.engine.audit import Entry, append
@@ -23,7 +23,7 @@ from opsconsole.hosts.lookup import HostFacts, visible_hosts
 from opsconsole.house import House
 from opsconsole.services.conf import Known
 from opsconsole.services.kept import packed
-from opsconsole.services.observe import KIND, Sight
+from opsconsole.services.observe import Sight
 from opsconsole.services.project import rows_of
 from tests.benchmarks.measure import ROOT, clean_environment
 
@@ -111,7 +111,12 @@ def _observation(host: HostFacts, units: int) -> HostObservation:
     rows = rows_of(seen, Known())
     sight = Sight(host, "ok", rows, observed_at=SEEN, facts={"privileged": True, "version": 252, "clock_skew": 0.0})
     return HostObservation(
-        host_id=host.id, kind=KIND, state="ok", observed_at=SEEN, payload=packed(sight.kept()), digest=digest(rows)
+        host_id=host.id,
+        kind=SERVICES_SEEN,
+        state="ok",
+        observed_at=SEEN,
+        payload=packed(sight.kept()),
+        digest=digest(rows),
     )
 
 

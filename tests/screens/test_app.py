@@ -27,7 +27,7 @@ def our_nodes() -> list[type[DOMNode]]:
     while waiting:
         node = waiting.pop()
         waiting += node.__subclasses__()
-        if node.__module__.startswith("screens.") and "BINDINGS" in vars(node):
+        if node.__module__.startswith("screens.") and "BINDINGS" in vars(node) and node not in found:
             found.append(node)
     return found
 

@@ -219,7 +219,7 @@ async def test_the_end_asked_for_while_clients_still_come_is_the_end_of_all_of_t
         await pilot.press("G")
         assert screen.table.cursor == "99", "the last one by name of those that are there"
         screen._touched.add("7")
-        screen._tick()
+        screen.tick()
         await pilot.pause()
         client.rest.set()
         await until(pilot, lambda: len(screen.rows.records) == 30_000 and not screen.rows.working, 60)

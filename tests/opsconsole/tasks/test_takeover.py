@@ -21,9 +21,9 @@ from opsconsole.engine.errors import LeaseHeld
 from opsconsole.engine.plan import Target
 from opsconsole.house import House
 from opsconsole.tasks import attached, jobs, spawn, workers
-from opsconsole.tasks.leg import Trouble
 from opsconsole.tasks.options import TaskOptions
 from opsconsole.tasks.output import Superseded
+from opsconsole.tasks.troubles import Trouble
 from opsconsole.tasks.worker import Worker
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import Probe
@@ -269,7 +269,7 @@ async def test_asleep_between_the_fence_and_the_effect(
     await leg.take_up()
     await leg.begin()
     slept = [0.0, 3600.0, 3600.0, 3600.0]
-    monkeypatch.setattr(execute, "_now", lambda: slept.pop(0) if len(slept) > 1 else slept[0])
+    monkeypatch.setattr(clock, "awake", lambda: slept.pop(0) if len(slept) > 1 else slept[0])
     real = execute.start_target
 
     def start(tx: Session, work: Any, position: int, target: Target) -> list[str]:
