@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from sqlmodel import Session
 
-from drivers.errors import TimedOut
+from drivers.errors import AuthRefused, TimedOut
 from opsconsole.engine.audit import Entry
 from opsconsole.engine.decide import Subject
 from opsconsole.engine.errors import HostUnreachable, NameNotUnique, StateConflict
@@ -20,7 +20,7 @@ NAME = "probe.act"
 
 
 class ProbeInput(Input):
-    """`does` maps a position to ok (the default), fail, timeout, bug or hang; `record` may fail as well."""
+    """`does` maps a position to ok (the default), fail, auth, timeout, bug or hang; `record` may fail as well."""
 
     count: int = 1
     does: dict[int, str] = {}
@@ -61,6 +61,8 @@ class Probe(Change[ProbeInput]):
         what = self.input.does.get(n, "ok")
         if what == "fail":
             raise HostUnreachable(host=target.name, reason="no route")
+        if what == "auth":
+            raise AuthRefused(target.name, "log in", "no key fits")
         if what == "timeout":
             raise TimedOut(target.name, "poke it", "no answer in 1 s")
         if what == "bug":

@@ -17,6 +17,20 @@ from tests.opsconsole.probes import NAME, probe
 __all__ = ["bench", "probe", "small_bench"]
 
 
+MAY = "service.manage_service"
+"""What the probe asks for."""
+
+
+async def get(bench: Bench, caller: Caller, task_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = await bench.call(caller, "tasks.get", {"id": task_id})
+    return found
+
+
+def states(task: dict[str, Any]) -> list[str]:
+    """Of its targets, in order."""
+    return [row["state"] for row in task["results"]]
+
+
 async def submit(bench: Bench, caller: Caller, data: dict[str, Any], **options: Any) -> str:
     """A task of the probe, waiting to be performed."""
     answer = await bench.call(caller, NAME, data, task=TaskOptions(**options))

@@ -12,23 +12,11 @@ from sqlmodel import Session, col, select, update
 from data.models import Lease, Run, RunTarget, Task, User
 from drivers.errors import AuthRefused, Unreachable
 from opsconsole.engine import audit
-from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import StateConflict
 from opsconsole.engine.plan import Target
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import Probe
-from tests.opsconsole.tasks.conftest import leg_of, perform, submit, until, walk
-
-MAY = "service.manage_service"
-
-
-async def get(bench: Bench, caller: Caller, task_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = await bench.call(caller, "tasks.get", {"id": task_id})
-    return found
-
-
-def states(task: dict[str, Any]) -> list[str]:
-    return [row["state"] for row in task["results"]]
+from tests.opsconsole.tasks.conftest import MAY, get, leg_of, perform, states, submit, until, walk
 
 
 async def _begin(bench: Bench, task_id: str, done: int = 1) -> None:
@@ -175,17 +163,10 @@ async def test_a_connection_lost_in_the_middle_is_unknown(
     assert states(await get(small_bench, ada, task_id)) == ["unknown", "failed"]
 
 
-async def test_killed_between_a_wave_that_waits_and_its_end(
-    bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_killed_between_a_wave_that_waits_and_its_end(bench: Bench, probe: type[Probe]) -> None:
     """The wave's word is what the workflow remembers: the next worker parks the task, and does not end it."""
-
-    async def execute(self: Probe, target: Target) -> dict[str, Any] | None:
-        raise AuthRefused(target.name, "log in", "no key fits")
-
-    monkeypatch.setattr(Probe, "execute", execute)
     ada = await bench.user("ada", MAY)
-    task_id = await submit(bench, ada, {"count": 2})
+    task_id = await submit(bench, ada, {"count": 2, "does": {0: "auth", 1: "auth"}})
     first = leg_of(bench, task_id)
     await first.take_up()
     await first.begin()
@@ -215,15 +196,9 @@ async def test_a_cancel_is_never_overwritten_by_a_pause(bench: Bench, probe: typ
     assert await leg.end() == "cancelled", "the cancel came while the pause was being carried out"
 
 
-async def test_a_cancel_that_meets_a_parking_ends_it(
-    bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def execute(self: Probe, target: Target) -> dict[str, Any] | None:
-        raise AuthRefused(target.name, "log in", "no key fits")
-
-    monkeypatch.setattr(Probe, "execute", execute)
+async def test_a_cancel_that_meets_a_parking_ends_it(bench: Bench, probe: type[Probe]) -> None:
     ada = await bench.user("ada", MAY)
-    task_id = await submit(bench, ada, {"count": 2})
+    task_id = await submit(bench, ada, {"count": 2, "does": {0: "auth", 1: "auth"}})
     leg = leg_of(bench, task_id)
     await leg.take_up()
     await leg.begin()

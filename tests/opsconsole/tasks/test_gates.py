@@ -14,9 +14,7 @@ from opsconsole.tasks.gates import Gates
 from opsconsole.tasks.leg import Leg
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import Probe
-from tests.opsconsole.tasks.conftest import submit, until, walk
-
-MAY = "service.manage_service"
+from tests.opsconsole.tasks.conftest import MAY, submit, until, walk
 
 
 def leg(bench: Bench, task_id: str, per_host: int) -> Leg:

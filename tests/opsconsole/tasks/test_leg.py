@@ -12,7 +12,6 @@ from sqlmodel import Session, delete, select, update
 from data.models import Run, RunTarget, Task, User
 from drivers.errors import AuthRefused
 from opsconsole.engine import audit
-from opsconsole.engine.caller import Caller
 from opsconsole.engine.errors import (
     InvalidParameter,
     NotSupported,
@@ -24,18 +23,7 @@ from opsconsole.engine.errors import (
 from opsconsole.engine.plan import Target
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import NAME, Probe
-from tests.opsconsole.tasks.conftest import leg_of, perform, submit, until, walk
-
-MAY = "service.manage_service"
-
-
-async def get(bench: Bench, caller: Caller, task_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = await bench.call(caller, "tasks.get", {"id": task_id})
-    return found
-
-
-def states(task: dict[str, Any]) -> list[str]:
-    return [row["state"] for row in task["results"]]
+from tests.opsconsole.tasks.conftest import MAY, get, leg_of, perform, states, submit, until, walk
 
 
 async def test_a_task_to_its_end(bench: Bench, probe: type[Probe]) -> None:

@@ -16,9 +16,7 @@ from opsconsole.engine.errors import ApprovalInvalid, ApprovalRequired, StateCon
 from opsconsole.engine.registry import REGISTRY
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import NAME, Probe, declaration
-from tests.opsconsole.tasks.conftest import perform
-
-MAY = "service.manage_service"
+from tests.opsconsole.tasks.conftest import MAY, perform
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from sqlmodel import Session, select, update
 from data.errors import DatabaseUnavailable, SchemaMismatch
 from data.models import Approval, Job, Task
 from data.models import Worker as WorkerRow
-from drivers.errors import AuthRefused
 from opsconsole.cli import waiting, working
 from opsconsole.engine import audit, clock, execute, holder, leases
 from opsconsole.engine.context import Context
@@ -27,11 +26,10 @@ from opsconsole.tasks.troubles import Trouble
 from opsconsole.tasks.worker import Worker
 from tests.opsconsole.houses import Bench
 from tests.opsconsole.probes import Probe
-from tests.opsconsole.tasks.conftest import leg_of, perform, submit, until
+from tests.opsconsole.tasks.conftest import MAY, leg_of, perform, submit, until
 from tests.opsconsole.tasks.test_second_person import ask, task_of, wary
 
 __all__ = ["wary"]
-MAY = "service.manage_service"
 
 
 async def test_an_attached_task_is_never_a_workers(
@@ -245,15 +243,9 @@ async def test_an_approved_task_does_what_was_approved(bench: Bench, wary: type[
     assert wary.executed == []
 
 
-async def test_who_waits_for_a_task_that_waits_for_him_is_told(
-    small_bench: Bench, probe: type[Probe], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def execute(self: Probe, target: Target) -> dict[str, Any] | None:
-        raise AuthRefused(target.name, "log in", "no key fits")
-
-    monkeypatch.setattr(Probe, "execute", execute)
+async def test_who_waits_for_a_task_that_waits_for_him_is_told(small_bench: Bench, probe: type[Probe]) -> None:
     ada = await small_bench.user("ada", MAY)
-    task_id = await submit(small_bench, ada, {"count": 1})
+    task_id = await submit(small_bench, ada, {"does": {0: "auth"}})
     assert await perform(small_bench, task_id) == "waiting"
     with pytest.raises(waiting.TaskWaits, match="credentials"):
         await asyncio.wait_for(waiting.to_its_end(Context(small_bench.house, ada), task_id), 20)
