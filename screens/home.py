@@ -207,7 +207,7 @@ class HomeScreen(ListScreen[HomeRow]):
             return Safe("")
         if action == "close" and row.kind == "review":
             return Safe("you may not close this one; enter says why")
-        return Safe(f"there is nothing to {title.partition(':')[0]} here")
+        return Safe(f"{title.partition(':')[0]}: not for what is under the cursor")
 
     def action_close(self) -> None:
         self._form("reviews.close", "closing the review of", ["id"])

@@ -258,7 +258,7 @@ async def test_keys_that_do_nothing_here_say_why() -> None:
     async with home(busy()) as (app, pilot, screen, client):
         await under(screen, pilot, "vpn:vpn_client")
         await pilot.press("C")
-        await until(pilot, lambda: "there is nothing to close the review here" in screen_text(app))
+        await until(pilot, lambda: "close the review: not for what is under the cursor" in screen_text(app))
         await pilot.press("a")
         await until(pilot, lambda: "go there" in screen_text(app))
     async with home(busy(), readonly=True) as (app, pilot, screen, client):
